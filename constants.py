@@ -1,0 +1,48 @@
+"""Every path, default and limit in one place. Values only: importing this does nothing."""
+
+from pathlib import Path
+
+VERSION = "0.1.0"
+
+# Folders. The data folder can be another one (--data); the names inside it stay.
+ROOT = Path(__file__).resolve().parent
+DATA = ROOT / "data"
+MODELS = ROOT / "models"
+HYPERPARAMETERS = ROOT / "hyperparameters"
+RAW_DATASETS = "raw_dataset"
+DATASETS = "dataset"
+CHECKPOINTS = "model_checkpoints"
+RESULTS = "model_analysis_results"
+
+# Files.
+SPLITS = ("train", "test")
+GROUNDTRUTH = "groundtruth.csv"
+INGESTION_RECORD = "data_ingestion_settings.pkl"
+TRAINING_RECORD = "model_training_settings.pkl"
+ANALYSIS_RECORD = "model_validation_settings.pkl"
+TIME_NAME = "%Y-%m-%d %H:%M:%S.%f"
+
+# The pair whose runs keep the plain name of their dataset.
+DEFAULT_MODEL = "cnn"
+DEFAULT_HYPERPARAMETERS = "default"
+
+# Waiting, in seconds.
+SETTLE = 1.0  # a raw dataset must look the same for this long before it is read
+LOOK_AGAIN = 5.0  # look without any event this often: lost events cost delay, never data
+POLL = 1.0  # with --poll there are no events, so look this often
+RETRY = 2.0  # after a write that the disk refused
+SAY_AGAIN = 5.0  # at the most one line per raw dataset in this time while a copy goes on
+STOP = 4.0  # a training process gets this long to stop before it is killed
+
+# Images and labels.
+IMAGE_SIZE = 32  # pixels, width and height of the images in a dataset
+MAX_IMAGE_SIZE = 4096
+MAX_IMAGE_PIXELS = 64_000_000  # a larger PNG is refused before it is decoded
+MAX_IMAGE_BYTES = 256 * 2**20
+MAX_CLASSES = 10_000  # a stray label of 10**9 must not ask for a one-hot array of that width
+FEW_IMAGES = 10  # a class with fewer training images than this is worth a warning
+MOST_PROBLEMS = 5  # how many problems of one raw dataset are named before "and N more"
+
+# Pictures.
+MOST_ERRORS = 25  # images in visualize_errors
+CALIBRATION_BINS = 15

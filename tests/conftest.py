@@ -1,0 +1,111 @@
+"""What several tests share: small raw datasets, and the real scripts as real processes."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
+
+
+def make_raw_dataset(
+    folder: Path, train: int = 60, test: int = 15, names: bool = False, seed: int = 0
+) -> Path:
+    """A raw dataset of noisy images in three colours, which any model can tell apart."""
+    draw = np.random.default_rng(seed)
+    for split, count in (("train", train), ("test", test)):
+        (folder / split).mkdir(parents=True)
+        rows = ["file,label"]
+        for number in range(count):
+            name = list(COLOURS)[number % 3]
+            pixels = np.clip(draw.normal(COLOURS[name], 30, (8, 8, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / split / f"{number:06d}.png")
+            rows.append(f"{number:06d}.png,{name if names else number % 3}")
+        (folder / split / "groundtruth.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with an empty raw_dataset in it."""
+    (tmp_path / "data" / "raw_dataset").mkdir(parents=True)
+    return tmp_path / "data"
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """A stage's main() sets what SIGINT and SIGTERM do; give the test runner its own back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Process:
+    """One of the scripts as a process, with its lines so far."""
+
+    def __init__(self, script: str, *options: object, environment: dict[str, str] | None = None):
+        self.lines: list[str] = []
+        self._new: queue.Queue[str | None] = queue.Queue()
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / script), *map(str, options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self._new.put(line.rstrip("\n"))
+        self._new.put(None)
+
+    def wait_for(self, text: str, seconds: float = 120) -> str:
+        """The first line with `text` that was not returned before."""
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                line = self._new.get(timeout=max(0.01, until - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(
+                    f"no line with {text!r} in {seconds} s, only {self.lines}"
+                ) from None
+            if line is None:
+                raise AssertionError(f"ended without a line with {text!r}: {self.lines}")
+            self.lines.append(line)
+            if text in line:
+                return line
+
+    def end(self, number: int | None = None, seconds: float = 60) -> int:
+        """Send a signal, if one is given, and wait for the end; returns the exit status."""
+        if number is not None:
+            self.process.send_signal(number)
+        status = self.process.wait(seconds)
+        while (line := self._new.get(timeout=seconds)) is not None:
+            self.lines.append(line)
+        return status
+
+
+@pytest.fixture
+def start():
+    """Start scripts as processes; those that still run at the end of the test are killed."""
+    started = []
+
+    def start_one(script: str, *options: object, **keywords: object) -> Process:
+        started.append(Process(script, *options, **keywords))
+        return started[-1]
+
+    yield start_one
+    for one in started:
+        one.process.kill()
+        one.process.wait()
