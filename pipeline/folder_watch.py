@@ -1,0 +1,135 @@
+"""Wait until something may have changed in some folders. What is there, the folders themselves say.
+
+An event only wakes the stage, which then looks for itself; it also looks now and then without any
+event. So an event that gets lost (a full event queue, the limit on watches, a network mount) costs
+delay, never data.
+"""
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+
+import constants
+from helper import shown
+from pipeline.stage import log
+
+# Only what changes a folder: to be woken by one's own reading would be an endless loop.
+CHANGES = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+]
+
+
+class _Waker(FileSystemEventHandler):
+    """Sets a flag and does nothing else: an exception here would end watchdog's thread for good."""
+
+    def __init__(self, changed: threading.Event):
+        self.changed = changed
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if not str(event.dest_path or event.src_path).endswith(".partial"):
+            self.changed.set()
+
+
+class FolderWatch:
+    """Wakes its owner when something in `folders` (and below, with `recursive`) may have changed.
+
+    It watches from its creation on, so look after creating it, never before. A folder that is
+    removed and made again is watched again.
+    """
+
+    def __init__(self, folders: Iterable[Path], recursive: bool = False, poll: bool = False):
+        self.folders, self.recursive, self.poll = list(folders), recursive, poll
+        self.changed = threading.Event()
+        self._observer = None
+        self._watched: list[tuple[int, int] | None] = []
+        self._trouble = ""
+        self._mend()
+
+    def __enter__(self) -> "FolderWatch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Return when something changed (True) or after `seconds`, LOOK_AGAIN at the most (False)."""
+        longest = constants.POLL if self._observer is None else constants.LOOK_AGAIN
+        changed = self.changed.wait(longest if seconds is None else max(0.0, min(seconds, longest)))
+        self.changed.clear()
+        return self._mend() or changed
+
+    def _mend(self) -> bool:
+        """Watch (again) what is not watched: at the start, after a folder was replaced or a thread died."""
+        if self.poll:
+            return False
+        now = [_identity(folder) for folder in self.folders]
+        if self._observer is not None and now == self._watched and self._alive():
+            return False
+        self._stop()
+        self._start(now)
+        return self._observer is not None
+
+    def _start(self, now: list[tuple[int, int] | None]) -> None:
+        observer = Observer()
+        waker = _Waker(self.changed)
+        try:
+            for folder in self.folders:
+                folder.mkdir(parents=True, exist_ok=True)
+                observer.schedule(
+                    waker, str(folder), recursive=self.recursive, event_filter=CHANGES
+                )
+            observer.start()
+        except OSError as error:
+            self._say_once(
+                f"no events from {shown(self.folders[0])} ({error.strerror}); looking every"
+                f" {constants.POLL:g} s instead"
+            )
+            return
+        self._observer = observer
+        self._watched = [_identity(folder) for folder in self.folders]
+        self._say_once("")
+
+    def _alive(self) -> bool:
+        return self._observer.is_alive() and all(
+            emitter.is_alive() for emitter in self._observer.emitters
+        )
+
+    def _stop(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join(constants.STOP)
+            self._observer = None
+
+    def _say_once(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            log.warning("%s", trouble)
+        self._trouble = trouble
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,88 @@
+"""What a stage has finished or failed at; true after a crash, and noticed when damaged.
+
+The record of a stage is one small pickle of plain content, written whole after each change, *after*
+the result that it speaks of. So a crash between the two leaves a result with no entry: the stage
+looks once more, finds the result and enters it. The results carry descriptions of their own, so a
+record that was lost or damaged is put together again from what is on disk.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from helper import digest_of, shown, whole_file
+from pipeline import safe_pickle
+from pipeline.stage import log
+
+
+class Ledger:
+    """The record at `path`: `entries` maps a key (a digest or a name) to a dict of plain values.
+
+    `rebuild` returns the entries that can be told from the results on disk.
+    """
+
+    def __init__(self, path: Path, rebuild: Callable[[], dict[str, dict]]):
+        self.path = path
+        self.entries: dict[str, dict] = {}
+        self._load(rebuild)
+
+    def record(self, key: str, **entry: object) -> None:
+        """Enter what became of `key` and write the record; on an OSError the entry does not count."""
+        self._replace({**self.entries, key: entry})
+
+    def forget(self, *keys: str) -> None:
+        if any(key in self.entries for key in keys):
+            self._replace({key: entry for key, entry in self.entries.items() if key not in keys})
+
+    def _replace(self, entries: dict[str, dict]) -> None:
+        with whole_file(self.path) as file:
+            file.write(_dump(entries))
+        self.entries = entries
+
+    def _load(self, rebuild: Callable[[], dict[str, dict]]) -> None:
+        try:
+            self.entries = _read(self.path)
+        except FileNotFoundError:
+            self.entries = rebuild()
+        except safe_pickle.PickleError as error:
+            aside = self.path.with_name(
+                f"{self.path.stem}.damaged-{hashlib.sha256(self.path.read_bytes()).hexdigest()[:8]}"
+            )
+            self.entries = rebuild()
+            self.path.replace(aside)
+            log.warning(
+                "%s is damaged (%s); kept as %s. Rebuilt from the results on disk: %d entries.",
+                shown(self.path),
+                error,
+                aside.name,
+                len(self.entries),
+            )
+
+
+def _dump(entries: dict[str, dict]) -> bytes:
+    return safe_pickle.dumps({"entries": entries, "sha256": digest_of(entries)})
+
+
+def _read(path: Path) -> dict[str, dict]:
+    """The entries in `path`.
+
+    Any changed bit is noticed: either the digest of the entries differs, or the bytes are not
+    the ones that these entries are written as.
+
+    Raises:
+        safe_pickle.PickleError: the file is damaged.
+    """
+    content = path.read_bytes()
+    record = safe_pickle.loads(content, "the record")
+    entries = record.get("entries") if isinstance(record, dict) else None
+    if not isinstance(entries, dict) or not all(
+        isinstance(entry, dict) for entry in entries.values()
+    ):
+        raise safe_pickle.PickleError("it holds no entries")
+    try:
+        unchanged = _dump(entries) == content
+    except (TypeError, ValueError, RecursionError):  # values that no stage records
+        unchanged = False
+    if not unchanged:
+        raise safe_pickle.PickleError("its digest does not match")
+    return entries

@@ -1,0 +1,36 @@
+"""Import Keras without TensorFlow's start-up lines in the terminal."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+
+def import_keras() -> ModuleType:
+    """The module `keras`, on TensorFlow. Takes seconds the first time."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    with _silent_stderr():
+        import keras
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # the first look for a GPU has something to say, too
+    return keras
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Some lines are written before any log level is read, by C++, past sys.stderr."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,225 @@
+"""What every stage's process has in common: options, log lines, its lock, a clean stop."""
+
+import argparse
+import errno
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+import constants
+from helper import UserError, remove_partials, shown
+
+log = logging.getLogger("pipeline")
+
+INTERRUPTED = 130  # the exit status of a program that SIGINT ended
+
+
+def stage_parser(documentation: str) -> argparse.ArgumentParser:
+    """A parser with the options that all stages share; the help text starts with the script's docstring."""
+    parser = argparse.ArgumentParser(
+        description=documentation,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=constants.DATA,
+        metavar="DIR",
+        help="the data folder (default: data)",
+    )
+    parser.add_argument("--once", action="store_true", help="do what is waiting, then stop")
+    parser.add_argument(
+        "--poll",
+        action="store_true",
+        help=f"look every {constants.POLL:g} s instead of waiting for events"
+        " (for network and container mounts)",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="say also when there was nothing to do"
+    )
+    parser.add_argument("--version", action="version", version=constants.VERSION)
+    return parser
+
+
+def run_stage(
+    name: str, options: argparse.Namespace, writes_to: str, work: Callable[[], bool]
+) -> int:
+    """Run `work` as the only process of stage `name` on the data folder; return the exit status.
+
+    `work` watches until it is interrupted, or returns whether all went well. SIGTERM counts as
+    Ctrl-C: both raise KeyboardInterrupt in the main thread, which may stop at any line, since
+    dying at any line is harmless.
+    """
+    start_logging(name, options.verbose)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job has it ignored
+    try:
+        options.data = options.data.expanduser().absolute()
+        keep_trying(lambda: make_folders(options.data), log.error, options.once)
+        with only_process(name, options.data):
+            remove_partials(options.data)
+            remove_partials(options.data / writes_to)
+            return 0 if work() else 1
+    except KeyboardInterrupt as interrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is on its way out already
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        log.info("stopped%s", "".join(f"; {word}" for word in interrupt.args))
+        return 0 if not options.once else INTERRUPTED
+    except UserError as error:
+        log.error("%s", error)
+        return 1
+    except OSError as error:
+        if not is_disk_trouble(error):
+            raise
+        log.error("%s", disk_trouble(error))
+        return 1
+
+
+class LogLines(logging.Handler):
+    """Writes each record as one aligned line, above a progress bar if there is one."""
+
+    def __init__(self, stage: str):
+        super().__init__()
+        # honcho puts the time and the process's name before each line by itself.
+        pattern = (
+            "%(message)s"
+            if "HONCHO_PROCESS_NAME" in os.environ
+            else f"%(asctime)s {stage:<9} | %(message)s"
+        )
+        self.setFormatter(logging.Formatter(pattern, datefmt="%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+        except Exception:
+            self.handleError(record)
+
+
+def start_logging(stage: str, verbose: bool = False) -> None:
+    log.handlers = [LogLines(stage)]
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    log.propagate = False
+
+
+def make_folders(data: Path) -> None:
+    """Make the data tree, as far as it is not there."""
+    for name in (
+        constants.RAW_DATASETS,
+        constants.DATASETS,
+        constants.CHECKPOINTS,
+        constants.RESULTS,
+    ):
+        (data / name).mkdir(parents=True, exist_ok=True)
+
+
+class only_process:  # noqa: N801 - reads as a verb: with only_process(...)
+    """Hold the kernel's lock for one stage on one data folder.
+
+    The kernel gives it back when the process ends, however it ends, so no stale lock is ever left.
+
+    Raises:
+        UserError: another process holds it; names its process number.
+    """
+
+    def __init__(self, stage: str, data: Path):
+        self.stage, self.path = stage, data / f".{stage}.lock"
+
+    def __enter__(self) -> None:
+        self.file = open(self.path, "a+")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = self._holder()
+            self.file.close()
+            raise UserError(
+                f"{self.stage} on {shown(self.path.parent)} is already running as process {holder}."
+                " Use that one, stop it first, or give this one another folder with --data."
+            ) from None
+        with suppress(OSError):  # the lock holds without the number, too, on a full disk
+            self.file.truncate(0)
+            self.file.write(f"{os.getpid()}\n")
+            self.file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def _holder(self) -> str:
+        """The other process's number. It takes the lock first and writes its number then."""
+        for _ in range(20):
+            self.file.seek(0)
+            if number := self.file.read().strip():
+                return number
+            time.sleep(0.05)
+        return "(unknown)"
+
+
+DISK_TROUBLE = {
+    errno.ENOSPC: "the disk is full. Free some space",
+    errno.EDQUOT: "the disk quota is used up. Free some space",
+    errno.EROFS: "the file system is read-only. Make it writable",
+    errno.EACCES: "this account may not write there. Change the folder's permissions",
+    errno.EPERM: "this account may not write there. Change the folder's permissions",
+    errno.EIO: "the disk reported an error. Check it",
+    errno.EMFILE: "too many files are open. Close other programs or raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open. Close other programs",
+    errno.ENOENT: "the folder is gone. Make it again",
+}
+
+
+def is_disk_trouble(error: OSError) -> bool:
+    return error.errno in DISK_TROUBLE
+
+
+def disk_trouble(error: OSError) -> str:
+    """One sentence for an error that goes away when somebody makes room or gives a permission."""
+    place = (
+        shown(Path(os.fsdecode(error.filename)))
+        if isinstance(error.filename, str | bytes)
+        else "the data folder"
+    )
+    place = place.removesuffix(".partial")
+    return f"cannot write {place}: {DISK_TROUBLE[error.errno]}; trying again every {constants.RETRY:g} s."
+
+
+def keep_trying(
+    action: Callable[[], object], say: Callable[[str], None], once: bool = False
+) -> None:
+    """Call `action` until the disk lets it; say what stands in the way once per reason.
+
+    What was computed is in memory meanwhile, so nothing has to be done again.
+    """
+    said = None
+    while True:
+        try:
+            action()
+        except OSError as error:
+            if once or not is_disk_trouble(error):
+                raise
+            if (trouble := disk_trouble(error)) != said:
+                say(trouble)
+                said = trouble
+            time.sleep(constants.RETRY)
+        else:
+            if said:
+                say("writing works again")
+            return
+
+
+def progress_bar(total: int, what: str, unit: str, file: TextIO | None = None) -> tqdm:
+    """A progress bar with an ETA, on a terminal only."""
+    return tqdm(
+        total=total, desc=what, unit=unit, leave=False, disable=None, file=file, dynamic_ncols=True
+    )

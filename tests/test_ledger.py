@@ -1,0 +1,199 @@
+import errno
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import constants
+from pipeline import safe_pickle
+from pipeline.ledger import Ledger
+from pipeline.stage import log
+
+ENTRIES = {
+    "digest one": {"name": "2022-06-08 20:57:20.868637", "state": "trained", "seconds": 1.5},
+    "digest two": {"name": "猫\udc80", "state": "failed", "reason": "no image", "tries": 2},
+}
+REBUILT = {"from the disk": {"state": "trained"}}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model_training_settings.pkl"
+
+
+@pytest.fixture
+def recorded(path):
+    """A record that holds ENTRIES."""
+    ledger = Ledger(path, dict)
+    for key, entry in ENTRIES.items():
+        ledger.record(key, **entry)
+    return path
+
+
+def never():
+    raise AssertionError("a whole record was rebuilt")
+
+
+def rebuild():
+    return dict(REBUILT)
+
+
+def test_entries_are_there_when_the_record_is_opened_again(recorded):
+    assert Ledger(recorded, never).entries == ENTRIES
+
+
+def test_entries_survive_the_process_that_made_them(path):
+    script = (
+        "import os, sys; from pathlib import Path; from pipeline.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1]), dict)\n"
+        "ledger.record('a', state='trained')\n"
+        "ledger.record('b', state='failed')\n"
+        "ledger.record('b', state='trained')\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    process = subprocess.run([sys.executable, "-c", script, str(path)], cwd=constants.ROOT)
+    assert process.returncode == -9
+    expected = {"a": {"state": "trained"}, "b": {"state": "trained"}}
+    assert Ledger(path, never).entries == expected
+
+
+def test_a_plain_pickle_load_reads_a_record(recorded):
+    assert pickle.loads(recorded.read_bytes())["entries"] == ENTRIES
+
+
+def test_a_record_that_is_not_there_is_rebuilt_and_written_with_the_next_entry(path):
+    ledger = Ledger(path, rebuild)
+    assert ledger.entries == REBUILT
+    ledger.record("new", state="failed")
+    assert Ledger(path, never).entries == {**REBUILT, "new": {"state": "failed"}}
+
+
+def assert_noticed(path, damaged: bytes):
+    path.write_bytes(damaged)
+    ledger = Ledger(path, rebuild)
+    assert ledger.entries == REBUILT
+    assert not path.exists()
+    (aside,) = path.parent.glob(f"{path.stem}.damaged-*")
+    assert aside.read_bytes() == damaged
+    aside.unlink()
+
+
+def test_every_single_bit_flip_is_noticed_kept_aside_and_rebuilt(recorded):
+    content = recorded.read_bytes()
+    for place in range(len(content) * 8):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        assert_noticed(recorded, bytes(damaged))
+
+
+def test_every_prefix_is_noticed_kept_aside_and_rebuilt(recorded):
+    content = recorded.read_bytes()
+    for length in range(len(content)):
+        assert_noticed(recorded, content[:length])
+
+
+NO_RECORDS = {
+    "a list": [],
+    "no entries": {"sha256": "0"},
+    "entries that are a list": {"entries": [1]},
+    "an entry that is no dict": {"entries": {"a": 1}},
+    "a wrong digest": {"entries": {"a": {}}, "sha256": "0" * 64},
+    "bytes": {"entries": {"a": {"b": b"c"}}},
+    "a set": {"entries": {"a": {"b": {1}}}},
+    "keys of two types": {"entries": {"a": {"b": {1: 2, "c": 3}}}},
+    "a key that is a tuple": {"entries": {("a", 1): {}}},
+    "a number of 20,000 digits": {"entries": {"a": {"b": 1 << 70_000}}},
+}
+
+
+@pytest.mark.parametrize("what", NO_RECORDS)
+def test_a_pickle_of_something_else_is_noticed_kept_aside_and_rebuilt(path, what):
+    assert_noticed(path, pickle.dumps(NO_RECORDS[what]))
+
+
+def test_values_nested_too_deep_are_noticed(path):
+    for depth in (100, 480, 900, 5000):
+        value = b"]" * depth + b"a" * (depth - 1)
+        start = b"\x80\x05}\x8c\x07entries}\x8c\x01k}\x8c\x01v"
+        assert_noticed(path, start + value + b"sss.")
+
+
+def test_bytes_after_the_end_of_a_record_are_noticed(recorded):
+    assert_noticed(recorded, recorded.read_bytes() + b"\0")
+
+
+def test_a_record_that_asks_for_a_function_runs_nothing(path, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    assert_noticed(path, pickle.dumps({"entries": {"a": {"b": Hostile()}}}))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_warning_names_the_record_the_reason_and_where_it_is_kept(
+    recorded, caplog, monkeypatch
+):
+    monkeypatch.setattr(log, "propagate", True)
+    damaged = pickle.dumps({"entries": {"a": {}}, "sha256": "0"})
+    recorded.write_bytes(damaged)
+    Ledger(recorded, rebuild)
+    (aside,) = recorded.parent.iterdir()
+    assert caplog.messages == [
+        f"{recorded} is damaged (its digest does not match); kept as {aside.name}."
+        " Rebuilt from the results on disk: 1 entries."
+    ]
+    assert aside.name.startswith("model_training_settings.damaged-")
+
+
+def test_equal_content_is_written_as_equal_bytes_whichever_strings_are_one_object():
+    word = "state"
+    same_word = "".join(["st", "ate"])
+    assert word is not same_word
+    assert safe_pickle.dumps({word: word}) == safe_pickle.dumps({word: same_word})
+
+
+def test_a_refused_write_leaves_the_entries_and_the_record_as_they_were(recorded, monkeypatch):
+    ledger, before = Ledger(recorded, never), recorded.read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            ledger.record("new", state="trained")
+        with pytest.raises(OSError, match="No space left"):
+            ledger.forget("digest one")
+    assert ledger.entries == ENTRIES
+    assert recorded.read_bytes() == before
+    assert list(recorded.parent.iterdir()) == [recorded]
+    ledger.record("new", state="trained")
+    assert Ledger(recorded, never).entries == {**ENTRIES, "new": {"state": "trained"}}
+
+
+def test_a_folder_that_has_gone_refuses_the_entry_until_it_is_back(recorded):
+    ledger = Ledger(recorded, never)
+    shutil.rmtree(recorded.parent)
+    with pytest.raises(FileNotFoundError):
+        ledger.record("new", state="trained")
+    assert ledger.entries == ENTRIES
+    recorded.parent.mkdir()
+    ledger.record("new", state="trained")
+    assert Ledger(recorded, never).entries == {**ENTRIES, "new": {"state": "trained"}}
+
+
+def test_what_is_forgotten_is_gone_after_a_restart_too(recorded):
+    ledger = Ledger(recorded, never)
+    ledger.forget("digest one", "never there")
+    assert ledger.entries == {"digest two": ENTRIES["digest two"]}
+    assert Ledger(recorded, never).entries == ledger.entries
+
+
+def test_forgetting_what_is_not_there_writes_nothing(recorded):
+    inode = recorded.stat().st_ino
+    Ledger(recorded, never).forget("never there")
+    assert recorded.stat().st_ino == inode

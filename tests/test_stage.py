@@ -1,0 +1,111 @@
+import os
+import signal
+
+import pytest
+from conftest import make_raw_dataset
+
+import constants
+from helper import UserError
+from pipeline import stage
+
+
+def test_only_one_process_at_a_time_and_it_is_named(tmp_path):
+    with stage.only_process("training", tmp_path):
+        with pytest.raises(
+            UserError, match=rf"already running as process {os.getpid()}\. Use that one, stop it"
+        ):
+            stage.only_process("training", tmp_path).__enter__()
+        with stage.only_process("analysis", tmp_path):
+            pass
+    with stage.only_process("training", tmp_path):
+        pass
+
+
+def test_of_eight_processes_started_at_once_one_works(data, start):
+    processes = [start("data_ingestion.py", "--data", data) for _ in range(8)]
+    said = {process: process.wait_for("ingestion |") for process in processes}
+    [worker] = [process for process, line in said.items() if "watching" in line]
+    for process in processes:
+        if process is not worker:
+            assert f"already running as process {worker.process.pid}." in said[process]
+            assert process.end() == 1
+
+
+def test_after_kill_9_another_process_takes_over(data, start):
+    first = start("data_ingestion.py", "--data", data)
+    first.wait_for("watching")
+    first.end(signal.SIGKILL)
+    start("data_ingestion.py", "--data", data).wait_for("watching")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_with_one_line(data, start, number):
+    process = start("data_ingestion.py", "--data", data)
+    process.wait_for("watching")
+    assert process.end(number) == 0
+    assert [line.split("| ")[1] for line in process.lines[1:]] == ["stopped"]
+
+
+def test_keep_trying_says_each_reason_once_and_goes_on(monkeypatch):
+    monkeypatch.setattr(constants, "RETRY", 0)
+    errors = iter(
+        [
+            OSError(28, "full", "a.pkl"),
+            OSError(28, "full", "a.pkl"),
+            OSError(30, "read-only", "a.pkl"),
+        ]
+    )
+    said, done = [], []
+
+    def action():
+        if error := next(errors, None):
+            raise error
+        done.append(True)
+
+    stage.keep_trying(action, said.append)
+    assert done == [True]
+    assert said == [
+        "cannot write a.pkl: the disk is full. Free some space; trying again every 0 s.",
+        "cannot write a.pkl: the file system is read-only. Make it writable; trying again every 0 s.",
+        "writing works again",
+    ]
+
+
+def test_keep_trying_does_not_hide_a_bug():
+    def action():
+        raise OSError(9, "Bad file descriptor")
+
+    with pytest.raises(OSError, match="Bad file"):
+        stage.keep_trying(action, print)
+
+
+def test_log_lines_are_aligned(capsys):
+    stage.start_logging("analysis")
+    stage.log.info("done")
+    time, rest = capsys.readouterr().out.split(" ", 1)
+    assert len(time) == len("14:02:09")
+    assert rest == "analysis  | done\n"
+
+
+def test_under_honcho_the_prefix_is_left_to_honcho(capsys, monkeypatch):
+    monkeypatch.setenv("HONCHO_PROCESS_NAME", "analysis.1")
+    stage.start_logging("analysis")
+    stage.log.info("done")
+    assert capsys.readouterr().out == "done\n"
+
+
+def test_left_over_halves_are_removed_at_the_start(data, start):
+    (data / "dataset").mkdir()
+    left = [data / "dataset" / ".x.pkl.partial", data / ".data_ingestion_settings.pkl.partial"]
+    for path in left:
+        path.write_text("half")
+    start("data_ingestion.py", "--data", data, "--once").end()
+    assert not any(path.exists() for path in left)
+
+
+def test_a_data_folder_with_odd_characters_works(tmp_path, start):
+    data = tmp_path / "my däta 数据 [1] $x"
+    make_raw_dataset(data / "raw_dataset" / "colours *")
+    process = start("data_ingestion.py", "--data", data, "--once", "--settle", "0")
+    process.wait_for("ingested as dataset")
+    assert process.end() == 0
