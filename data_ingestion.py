@@ -1,0 +1,291 @@
+"""Stage 1: ingest. Checks each raw dataset that is dropped in and writes it as one dataset pickle.
+
+Reads   data/raw_dataset and each folder in it, where it has train/ and test/
+Writes  data/dataset/<time>.pkl and <time>.json
+
+    python data_ingestion.py            keep watching
+    python data_ingestion.py --once     ingest what is there, then stop
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import constants
+from helper import UserError, description_path, read_json, shown, time_name
+from pipeline import safe_pickle
+from pipeline.folder_watch import FolderWatch
+from pipeline.groundtruth import RawDatasetError, first_few
+from pipeline.ledger import Ledger
+from pipeline.raw_dataset import RawDataset, Stock, find_raw_datasets, problems, read, take_stock
+from pipeline.stage import keep_trying, log, progress_bar, run_stage, stage_parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    return run_stage("ingestion", options, constants.DATASETS, lambda: ingest_what_comes(options))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = stage_parser(__doc__)
+    parser.add_argument(
+        "--input-data",
+        type=Path,
+        metavar="DIR",
+        help="the folder to watch (default: raw_dataset in the data folder)",
+    )
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=constants.SETTLE,
+        metavar="SECONDS",
+        help="a raw dataset must not change for this long before it is read (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=constants.IMAGE_SIZE,
+        metavar="N",
+        help="width and height of the images in the dataset, in pixels (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    if not 0 <= options.settle <= 86_400:
+        parser.error(f"--settle is {options.settle:g}, expected seconds between 0 and 86400")
+    if not 1 <= options.image_size <= constants.MAX_IMAGE_SIZE:
+        parser.error(
+            f"--image-size is {options.image_size}, expected 1 to {constants.MAX_IMAGE_SIZE}"
+        )
+    return options
+
+
+def ingest_what_comes(options: argparse.Namespace) -> bool:
+    """Ingest each raw dataset once it is whole. Returns, with --once, whether each one was."""
+    folder = (options.input_data or options.data / constants.RAW_DATASETS).expanduser().absolute()
+    if options.input_data and not folder.is_dir():
+        raise UserError(f"--input-data {shown(folder)} is no folder. Make it, or name another one.")
+    with FolderWatch([folder], recursive=True, poll=options.poll) as watch:
+        ingestion = Ingestion(folder, options)
+        log.info("watching %s", shown(folder))
+        while True:
+            pause = ingestion.look()
+            if options.once and not ingestion.unsettled():
+                return ingestion.all_well()
+            watch.wait(pause)
+            # A copy in progress sends thousands of events: do not look more often than is of use.
+            time.sleep(min(ingestion.seconds_per_look * 2, constants.LOOK_AGAIN))
+
+
+@dataclass
+class Sight:
+    """A raw dataset as it was seen last."""
+
+    fingerprint: str = ""
+    since: float = 0.0  # when it was first seen like this
+    problems: list[str] = field(default_factory=list)
+    said: str = ""
+    said_at: float = float("-inf")
+    settled: bool = False  # ingested, or nothing to be done until it changes
+
+
+class Ingestion:
+    """Looks at the raw datasets in `folder` and ingests those that are whole."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace):
+        self.folder, self.options = folder, options
+        self.datasets = options.data / constants.DATASETS
+        self.record = Ledger(options.data / constants.INGESTION_RECORD, self._ingested_on_disk)
+        self.sights: dict[Path, Sight] = {}
+        self.strays: set[Path] = set()
+        self.seconds_per_look = 0.0
+
+    def look(self) -> float | None:
+        """Look at everything, ingest what is ready; returns when to look again without an event."""
+        began = time.monotonic()
+        try:
+            found = find_raw_datasets(self.folder)
+        except OSError:
+            return constants.POLL  # the folder went; the watch makes it again
+        self.sights = {place: self.sights.get(place, Sight()) for place in found}
+        for place in found:
+            self._look_at(place, self.sights[place])
+        self._say_strays()
+        self.seconds_per_look = time.monotonic() - began
+        waiting = [
+            self.options.settle - (time.monotonic() - sight.since) for sight in self.unsettled()
+        ]
+        return max(0.0, min(waiting)) if waiting else None
+
+    def unsettled(self) -> list[Sight]:
+        return [sight for sight in self.sights.values() if not sight.settled]
+
+    def all_well(self) -> bool:
+        return not any(sight.problems for sight in self.sights.values())
+
+    def _say_strays(self) -> None:
+        """Name, once, each file that was dropped where only folders are looked at, such as an archive."""
+        strays = {path for path in self.folder.glob("[!.]*") if path.is_file()}
+        for path in sorted(strays - self.strays):
+            log.warning(
+                "%s is a file. Drop a folder with train/ and test/; unpack archives.", shown(path)
+            )
+        self.strays = strays
+
+    def _look_at(self, place: Path, sight: Sight) -> None:
+        try:
+            stock = take_stock(place)
+        except OSError as error:
+            sight.problems = [f"it cannot be read: {error.strerror}. Make it readable."]
+            self._say_problems(place, sight, stable=True)
+            sight.fingerprint, sight.settled = "", True  # looked at again anyway
+            return
+        if stock.fingerprint != sight.fingerprint:
+            sight.fingerprint, sight.since = stock.fingerprint, time.monotonic()
+            sight.settled = self._is_recorded(place, sight)
+            if not sight.settled:
+                sight.problems = problems(place, stock)
+        if sight.settled:
+            return
+        stable = time.monotonic() - sight.since >= self.options.settle
+        if sight.problems:
+            self._say_problems(place, sight, stable)
+            sight.settled = stable
+        elif stable:
+            self._ingest(place, stock, sight)
+
+    def _is_recorded(self, place: Path, sight: Sight) -> bool:
+        """Whether this very state of the folder was dealt with before, perhaps by an earlier process."""
+        entry = self.record.entries.get(self._folder_key(place), {})
+        state = entry.get("fingerprint"), entry.get("image_size")
+        if state != (sight.fingerprint, self.options.image_size):
+            return False
+        sight.problems = entry.get("problems", [])
+        if sight.problems:
+            text = _joined(sight.problems)
+            log.error("%s: not ingested before, and unchanged since: %s", shown(place), text)
+        return True
+
+    def _say_problems(self, place: Path, sight: Sight, stable: bool) -> None:
+        """Once per change; while a copy goes on, every few seconds at the most."""
+        text = _joined(sight.problems)
+        if text == sight.said or (
+            not stable and time.monotonic() - sight.said_at < constants.SAY_AGAIN
+        ):
+            return
+        sight.said, sight.said_at = text, time.monotonic()
+        log.info("%s: not whole: %s", shown(place), text)
+
+    def _ingest(self, place: Path, stock: Stock, sight: Sight) -> None:
+        began = time.monotonic()
+        total = sum(len(split.images()) for split in stock.splits.values())
+        try:
+            with progress_bar(total, "ingestion | reading", " images") as bar:
+                raw = read(place, stock, self.options.image_size, bar.update)
+        except RawDatasetError as error:
+            raw, sight.problems = None, error.problems
+        if take_stock(place).fingerprint != stock.fingerprint:
+            log.info("%s: changed while it was read; reading it again", shown(place))
+            sight.fingerprint, sight.problems = "", []
+            return
+        if raw is None:
+            log.error("%s: not ingested: %s", shown(place), _joined(sight.problems))
+            self._enter(place, sight, problems=sight.problems)
+        else:
+            self._publish(place, raw, began)
+            self._enter(place, sight, content=raw.digest)
+        sight.settled = True
+
+    def _publish(self, place: Path, raw: RawDataset, began: float) -> None:
+        """Write the dataset, unless there is one with the same content."""
+        for warning in raw.warnings.values():
+            log.warning("%s: warning: %s", shown(place), warning["text"])
+        known = self._ingested_on_disk()
+        if raw.digest in known:
+            log.info(
+                "%s: same content as dataset %s, nothing new",
+                shown(place),
+                known[raw.digest]["dataset"],
+            )
+        else:
+            name = time_name(
+                [*(path.stem for path in self.datasets.iterdir()), *self._names_given()]
+            )
+            path = self.datasets / f"{name}.pkl"
+            # The order of the splits is the format's.
+            content = {split: raw.splits[split] for split in ("test", "train")}
+            description = self._description(place, raw)
+            self._keep_writing(lambda: safe_pickle.publish(path, content, description))
+            counts = self._counts(raw)
+            log.info(
+                "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",
+                shown(place),
+                name,
+                time.monotonic() - began,
+                f"{counts['train']:,}",
+                f"{counts['test']:,}",
+                f"{len(raw.class_names):,}",
+            )
+            known = {raw.digest: {"dataset": name}}
+        if raw.digest not in self.record.entries:
+            self._keep_writing(lambda: self.record.record(raw.digest, **known[raw.digest]))
+
+    def _names_given(self) -> list[str]:
+        return [entry["dataset"] for entry in self.record.entries.values() if "dataset" in entry]
+
+    def _counts(self, raw: RawDataset) -> dict[str, int]:
+        return {name: len(split["label"]) for name, split in raw.splits.items()}
+
+    def _description(self, place: Path, raw: RawDataset) -> dict:
+        return {
+            "raw_dataset": shown(place),
+            "content": raw.digest,
+            "counts": self._counts(raw),
+            "image_size": self.options.image_size,
+            "class_names": raw.class_names,
+            "images_per_class": {
+                name: images_per_class(split["label"].tolist(), raw.class_names)
+                for name, split in raw.splits.items()
+            },
+            "warnings": raw.warnings,
+            "versions": {
+                "pipeline": constants.VERSION,
+                "numpy": version("numpy"),
+                "pillow": version("pillow"),
+            },
+        }
+
+    def _ingested_on_disk(self) -> dict[str, dict]:
+        """The datasets there are, by the digest of their content."""
+        found = {}
+        for path in sorted(self.datasets.glob("*.pkl")):
+            content = read_json(description_path(path)).get("content")
+            if isinstance(content, str):
+                found.setdefault(content, {"dataset": path.stem})
+        return found
+
+    def _folder_key(self, place: Path) -> str:
+        return f"folder {place}"
+
+    def _enter(self, place: Path, sight: Sight, **outcome: object) -> None:
+        entry = {"fingerprint": sight.fingerprint, "image_size": self.options.image_size, **outcome}
+        self._keep_writing(lambda: self.record.record(self._folder_key(place), **entry))
+
+    def _keep_writing(self, action: Callable[[], object]) -> None:
+        keep_trying(action, log.error, self.options.once)
+
+
+def images_per_class(labels: list[int], class_names: list[str]) -> dict[str, int]:
+    counts = Counter(labels)
+    return {name: counts[number] for number, name in enumerate(class_names)}
+
+
+def _joined(sentences: list[str]) -> str:
+    return " ".join(first_few(sentences))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Is a file one whole, true PNG? Pillow decodes half a PNG, or a GIF named .png, without a word.
+
+The structure is that of the PNG specification (third edition, https://www.w3.org/TR/png-3/):
+a signature, then chunks of length, type, content and CRC, from IHDR over IDAT to IEND.
+"""
+
+import struct
+import zlib
+
+import constants
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+KNOWN_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+MOST_CHUNKS = 100_000  # a list of 20 million empty chunks, which fit in a file, takes 6 GB
+PIECE = 2**12  # compressed bytes that are decompressed at once: at the most 1,032 times as many
+
+
+class PngError(ValueError):
+    """What is wrong with the bytes, as the end of a sentence that begins with the file's name."""
+
+
+def check(content: bytes) -> tuple[int, int]:
+    """Width and height of the PNG in `content`.
+
+    Raises:
+        PngError: it is none, is cut off or damaged, or is larger than MAX_IMAGE_PIXELS. The size
+            is looked at before anything is decompressed.
+    """
+    if not content.startswith(SIGNATURE):
+        raise PngError("is not a PNG file" if content else "is empty")
+    chunks = _chunks(content)
+    kinds = [kind for kind, _ in chunks]
+    if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or len(chunks[0][1]) != 13:
+        raise PngError("does not begin with one image header (IHDR)")
+    width, height, depth, colour, compression, filtering, interlace = struct.unpack(
+        ">IIBBBBB", chunks[0][1]
+    )
+    _check_header(width, height, depth, colour, compression, filtering, interlace)
+    _check_order(kinds, colour)
+    if colour == 3:
+        _check_palette(dict(chunks)[b"PLTE"])
+    expected = _filtered_size(width, height, depth * CHANNELS[colour], interlace)
+    _check_pixels([part for kind, part in chunks if kind == b"IDAT"], expected)
+    return width, height
+
+
+def without_extras(content: bytes) -> bytes:
+    """A checked PNG without the chunks that are not needed for its pixels.
+
+    Pillow gives up at a damaged or large text, profile or animation, and an animation can make it
+    decode a part of the image only.
+    """
+    view, parts, position = memoryview(content), [SIGNATURE], len(SIGNATURE)
+    while position < len(content):
+        end = position + 12 + int.from_bytes(view[position : position + 4])
+        if view[position + 4 : position + 8] in KNOWN_CRITICAL:
+            parts.append(view[position:end])
+        position = end
+    return b"".join(parts)
+
+
+def _chunks(content: bytes) -> list[tuple[bytes, memoryview]]:
+    """(type, content) of each chunk up to IEND, each with a CRC that fits."""
+    view, chunks, position = memoryview(content), [], len(SIGNATURE)
+    while not chunks or chunks[-1][0] != b"IEND":
+        if position + 12 > len(content):
+            raise PngError("is cut off: it has no end (IEND)")
+        (length,) = struct.unpack_from(">I", content, position)
+        end = position + 8 + length
+        if end + 4 > len(content):
+            raise PngError("is cut off in the middle of a chunk")
+        if zlib.crc32(view[position + 4 : end]) != struct.unpack_from(">I", content, end)[0]:
+            raise PngError(
+                f"is damaged: the checksum of its chunk at byte {position} does not match"
+            )
+        chunks.append((bytes(view[position + 4 : position + 8]), view[position + 8 : end]))
+        position = end + 4
+        if len(chunks) > MOST_CHUNKS:
+            raise PngError(f"has more than {MOST_CHUNKS:,} chunks")
+    if position != len(content) or chunks[-1][1].nbytes:
+        raise PngError("goes on after its end (IEND)")
+    return chunks
+
+
+def _check_header(width, height, depth, colour, compression, filtering, interlace) -> None:
+    if not 0 < width < 2**31 or not 0 < height < 2**31:
+        raise PngError(f"says that it is {width} x {height} pixels")
+    if width * height > constants.MAX_IMAGE_PIXELS:
+        raise PngError(
+            f"has {width} x {height} pixels, more than the {constants.MAX_IMAGE_PIXELS:,} allowed"
+        )
+    if depth not in DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
+        raise PngError("has an image header (IHDR) that no PNG has")
+
+
+def _check_order(kinds: list[bytes], colour: int) -> None:
+    for kind in kinds:
+        if not kind.isalpha() or (kind[:1].isupper() and kind not in KNOWN_CRITICAL):
+            raise PngError(f"has a chunk of unknown kind {kind!r}")
+    data = [place for place, kind in enumerate(kinds) if kind == b"IDAT"]
+    if not data:
+        raise PngError("holds no pixels (IDAT)")
+    if data[-1] - data[0] != len(data) - 1:
+        raise PngError("has its pixels (IDAT) in pieces that do not follow one another")
+    palettes = [place for place, kind in enumerate(kinds) if kind == b"PLTE"]
+    if len(palettes) > 1 or (palettes and (palettes[0] > data[0] or colour in (0, 4))):
+        raise PngError("has a palette (PLTE) out of place")
+    if colour == 3 and not palettes:
+        raise PngError("has no palette (PLTE)")
+
+
+def _check_palette(palette: memoryview) -> None:
+    if palette.nbytes % 3 or not 3 <= palette.nbytes <= 768:
+        raise PngError("has a palette (PLTE) of a wrong length")
+
+
+def _filtered_size(width: int, height: int, bits: int, interlace: int) -> int:
+    """Bytes of the decompressed pixels: each row has one byte that names its filter before it."""
+
+    def size(columns: int, rows: int) -> int:
+        return rows * (1 + (columns * bits + 7) // 8) if columns and rows else 0
+
+    if not interlace:
+        return size(width, height)
+    return sum(
+        size(-(-(width - left) // right_step), -(-(height - top) // down_step))
+        for left, top, right_step, down_step in ADAM7
+        if width > left and height > top
+    )
+
+
+def _check_pixels(parts: list[memoryview], expected: int) -> None:
+    """The parts are one zlib stream of exactly `expected` bytes, with a checksum that fits."""
+    stream, size = zlib.decompressobj(), 0
+    pieces = (
+        part[start : start + PIECE] for part in parts for start in range(0, part.nbytes, PIECE)
+    )
+    try:
+        for piece in pieces:
+            size += len(stream.decompress(piece, expected + 1 - size))
+            if size > expected:
+                raise PngError("holds more pixels than it says")
+            if stream.unconsumed_tail or stream.unused_data:
+                raise PngError("has bytes after its pixels")
+    except zlib.error:
+        raise PngError("is damaged: its pixels do not decompress") from None
+    if size < expected or not stream.eof:
+        raise PngError(f"holds {size:,} of {expected:,} bytes of pixels")

@@ -1,0 +1,311 @@
+"""Read and check a raw dataset: a folder with train/ and test/, each PNGs and a groundtruth.csv.
+
+A folder is looked at as a whole, never believed to be finished: `take_stock` says what lies there
+and in which state (name, size, time, inode), `problems` what is still missing or wrong, `read`
+turns it into arrays. Nothing but files that were found in a split's own folder is ever opened.
+"""
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import constants
+from helper import digest_of, printable
+from pipeline import png_check
+from pipeline.data_warnings import find_warnings
+from pipeline.groundtruth import RawDatasetError, Row, number_labels, read_rows
+
+TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)  # no fault of the raw dataset: it passes
+
+
+@dataclass
+class Split:
+    """What a split's folder holds: the state of each regular file by name, and what else is there."""
+
+    files: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)  # links, folders, devices
+    exists: bool = True
+    trouble: str = ""  # why the folder cannot be looked into
+
+    def images(self) -> set[str]:
+        return {name for name in self.files if name.lower().endswith(".png")}
+
+
+@dataclass
+class Stock:
+    """One look at a raw dataset. Two looks with an equal `fingerprint` found nothing changed."""
+
+    splits: dict[str, Split]
+
+    @property
+    def fingerprint(self) -> str:
+        return digest_of(
+            {
+                name: [split.exists, split.trouble, split.files, split.others]
+                for name, split in self.splits.items()
+            }
+        )
+
+
+@dataclass
+class RawDataset:
+    """A raw dataset in memory.
+
+    train, test: dicts of "img" uint8 (count, size, size, 3), 0 to 255; "label" int64 (count,);
+        "class" one-hot float32 (count, classes).
+    digest: SHA-256 of the content: pixels, labels and class names, not of names or times.
+    """
+
+    splits: dict[str, dict[str, np.ndarray]]
+    class_names: list[str]
+    digest: str
+    warnings: dict[str, dict]
+
+
+def find_raw_datasets(folder: Path) -> list[Path]:
+    """`folder` itself, where it has a train/ or test/, and each visible folder in it."""
+    found = [folder] if any(_is_folder(folder / split) for split in constants.SPLITS) else []
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith(".")]
+    others = [folder / name for name in sorted(names) if name not in constants.SPLITS]
+    return found + [other for other in others if _is_folder(other)]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a link to where this account may not look
+        return False
+
+
+def take_stock(folder: Path) -> Stock:
+    """What lies in the splits of the raw dataset `folder` now."""
+    return Stock({split: _look_into(folder / split) for split in constants.SPLITS})
+
+
+def _look_into(folder: Path) -> Split:
+    split = Split()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # it went while we looked: copying tools rename their temporary files
+                if stat.S_ISREG(status.st_mode):
+                    # The change time is there because a copy may set the modification time back.
+                    times = status.st_mtime_ns, status.st_ctime_ns
+                    split.files[entry.name] = (status.st_size, *times, status.st_ino)
+                else:
+                    split.others.append(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        split.exists = False
+    except OSError as error:
+        if error.errno in TOO_MANY_OPEN:
+            raise
+        split.trouble = error.strerror
+    split.others.sort()
+    return split
+
+
+def problems(folder: Path, stock: Stock) -> list[str]:
+    """All that keeps a raw dataset from being read, as far as can be told without decoding images."""
+    absent = [
+        f"{split}: there is no folder {split}/ yet."
+        for split in stock.splits
+        if not stock.splits[split].exists
+    ]
+    shut = [
+        f"{name}: the folder {name}/ cannot be read: {split.trouble}. Make it readable."
+        for name, split in stock.splits.items()
+        if split.trouble
+    ]
+    if absent or shut:
+        return absent + shut
+    found, rows = [], {}
+    for name, split in stock.splits.items():
+        try:
+            rows[name] = rows_of(folder, name, split)
+        except RawDatasetError as error:
+            found += error.problems
+    if found:
+        return found
+    found = [
+        problem for name in rows for problem in _unmatched(name, rows[name], stock.splits[name])
+    ]
+    try:
+        number_labels(rows)
+    except RawDatasetError as error:
+        found += error.problems
+    return found
+
+
+def rows_of(folder: Path, name: str, split: Split) -> list[Row]:
+    """The rows of the groundtruth.csv of split `name`.
+
+    Raises:
+        RawDatasetError: there is none, or one of its rows is wrong.
+    """
+    place = f"{name}/{constants.GROUNDTRUTH}"
+    if constants.GROUNDTRUTH in split.others:
+        raise RawDatasetError(
+            [
+                f"{place} is not a plain file (a link, a folder or a device). Put the file itself there."
+            ]
+        )
+    if constants.GROUNDTRUTH not in split.files:
+        raise RawDatasetError(
+            [f'{place} is not there yet. It needs a row "file,label" for each image.']
+        )
+    try:
+        content = read_regular_file(folder / place)
+    except OSError as error:
+        if error.errno in TOO_MANY_OPEN:
+            raise
+        raise RawDatasetError(
+            [f"{place} cannot be read: {error.strerror}. Make it readable."]
+        ) from None
+    return read_rows(content, name, set(split.files))
+
+
+def _unmatched(name: str, rows: list[Row], split: Split) -> list[str]:
+    """Rows with no image and images with no row."""
+    images, listed = split.images(), {row.file for row in rows}
+    found = []
+    if linked := [row for row in rows if row.file in split.others]:
+        found.append(
+            f"{name}/{constants.GROUNDTRUTH}, row {linked[0].number}: {printable(linked[0].file)} is not"
+            " a plain file (a link, a folder or a device). Copy the image itself there."
+        )
+    if absent := [row for row in rows if row.file not in images and row.file not in split.others]:
+        verb = "is" if len(absent) == 1 else "are"
+        found.append(
+            f"{name}: {len(absent):,} of {len(rows):,} listed images {verb} not there yet,"
+            f" first {printable(absent[0].file)} (row {absent[0].number})."
+        )
+    if unlisted := sorted(images - listed):
+        verb = "has" if len(unlisted) == 1 else "have"
+        found.append(
+            f"{name}: {len(unlisted):,} of {len(images):,} images {verb} no row in"
+            f" {constants.GROUNDTRUTH} yet, first {printable(unlisted[0])}."
+        )
+    return found
+
+
+def read(
+    folder: Path, stock: Stock, image_size: int, progress: Callable[[int], object]
+) -> RawDataset:
+    """The raw dataset in `folder` as arrays, images in RGB and of `image_size`; order as in the CSVs.
+
+    `progress` is called with the number of images read since its last call.
+
+    Raises:
+        RawDatasetError: names the file, the row and what to do.
+    """
+    rows = {name: rows_of(folder, name, split) for name, split in stock.splits.items()}
+    number_of, class_names = number_labels(rows)
+    damaged: list[str] = []
+    splits, digests = {}, {}
+    for name, some in rows.items():
+        images, digests[name] = _read_images(folder / name, some, image_size, progress, damaged)
+        labels = np.array([number_of[row.label] for row in some], np.int64)
+        splits[name] = {"img": images, "label": labels, "class": one_hot(labels, len(class_names))}
+    if damaged:
+        raise RawDatasetError(damaged)
+    return RawDataset(
+        splits,
+        class_names,
+        _content_digest(splits, digests, class_names, image_size),
+        find_warnings(rows, splits, digests, class_names),
+    )
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Labels (count,) as float32 (count, classes) with a 1 for each label."""
+    array = np.zeros((len(labels), classes), np.float32)
+    array[np.arange(len(labels)), labels] = 1
+    return array
+
+
+def _read_images(
+    folder: Path,
+    rows: list[Row],
+    image_size: int,
+    progress: Callable[[int], object],
+    damaged: list[str],
+) -> tuple[np.ndarray, list[bytes]]:
+    """uint8 (count, size, size, 3) and one digest per image; says in `damaged` which do not decode."""
+    images = np.empty((len(rows), image_size, image_size, 3), np.uint8)
+    digests = []
+    for place, row in enumerate(rows):
+        try:
+            images[place] = read_image(folder / row.file, image_size)
+        except (png_check.PngError, OSError) as error:
+            if isinstance(error, png_check.PngError):
+                reason = str(error)
+            elif error.errno in TOO_MANY_OPEN:
+                raise
+            else:
+                reason = f"cannot be read: {error.strerror or error}"
+            damaged.append(
+                f"{folder.name}/{printable(row.file)} (row {row.number}) {reason}. Replace the image."
+            )
+        digests.append(hashlib.blake2b(images[place], digest_size=16).digest())
+        progress(1)
+    return images, digests
+
+
+def read_image(path: Path, image_size: int) -> np.ndarray:
+    """One PNG as uint8 (size, size, 3). Transparency is dropped, 16 bits become 8.
+
+    Raises:
+        png_check.PngError, OSError: it is not a whole PNG, or cannot be read.
+    """
+    content = read_regular_file(path)
+    png_check.check(content)
+    only_pixels = io.BytesIO(png_check.without_extras(content))
+    with Image.open(only_pixels, formats=["PNG"]) as image:
+        if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = image.convert("RGB")
+        if image.size != (image_size, image_size):
+            image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+        return np.asarray(image)
+
+
+def read_regular_file(path: Path) -> bytes:
+    """The content of a plain file; never follows a link in the last place, never waits for a pipe."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+    with open(path, "rb", opener=opener) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(None, "it is not a plain file")
+        if status.st_size > constants.MAX_IMAGE_BYTES:
+            raise OSError(None, f"it is larger than {constants.MAX_IMAGE_BYTES:,} bytes")
+        return file.read()
+
+
+def _content_digest(
+    splits: dict, digests: dict[str, list[bytes]], class_names: list[str], image_size: int
+) -> str:
+    return digest_of(
+        {
+            "image_size": image_size,
+            "class_names": class_names,
+            **{
+                name: hashlib.sha256(b"".join(digests[name]) + split["label"].tobytes()).hexdigest()
+                for name, split in splits.items()
+            },
+        }
+    )
