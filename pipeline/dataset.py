@@ -1,0 +1,65 @@
+"""A dataset pickle, as training and analysis use it: one of its splits, checked."""
+
+from pathlib import Path
+
+import numpy as np
+
+from helper import UserError, shown
+from pipeline import safe_pickle
+
+
+def load_split(path: Path, split: str) -> dict[str, np.ndarray]:
+    """One split of the dataset pickle at `path`.
+
+    Returns:
+        dict of "img" uint8 (count, height, width, 3), "label" int64 (count,) and "class" one-hot
+        float32 (count, classes).
+
+    Raises:
+        safe_pickle.PickleError: damaged, or no pickle of this project.
+        UserError: a pickle of something else.
+    """
+    dataset = safe_pickle.load(path)
+    try:
+        part = dataset[split]
+        whole = _is_whole(part["img"], part["label"], part["class"])
+    except (TypeError, KeyError, AttributeError, IndexError, ValueError):
+        whole = False
+    if not whole:
+        raise UserError(
+            f'{shown(path)} is no dataset: its "{split}" needs "img" uint8 (count, height,'
+            ' width, 3), "label" int64 and one-hot "class" float32 of the same count.'
+            " Make it with data_ingestion.py."
+        )
+    return part
+
+
+def _is_whole(images: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> bool:
+    return (
+        images.ndim == 4
+        and images.dtype == np.uint8
+        and images.shape[3] == 3
+        and labels.shape == (len(images),)
+        and labels.dtype == np.int64
+        and classes.ndim == 2
+        and classes.dtype == np.float32
+        and len(classes) == len(images) > 0
+        and np.array_equal(classes.argmax(1), labels)
+        and np.count_nonzero(classes) == len(classes)
+        and bool((classes.max(1) == 1).all())
+    )
+
+
+def hold_out(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to fit and indices to validate on, drawn so that each class gives the same fraction.
+
+    A class with a single image gives it to the fit.
+    """
+    draw = np.random.default_rng(seed)
+    fitted, held_out = [], []
+    for label in np.unique(labels):
+        places = draw.permutation(np.flatnonzero(labels == label))
+        count = min(round(len(places) * fraction), len(places) - 1)
+        held_out.append(places[:count])
+        fitted.append(places[count:])
+    return np.sort(np.concatenate(fitted)), np.sort(np.concatenate(held_out))

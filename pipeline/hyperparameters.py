@@ -1,0 +1,102 @@
+"""Read a hyperparameter set: a TOML file of settings, checked against what is allowed. Data, never code."""
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from helper import UserError, printable, shown
+
+
+class HyperparameterError(UserError):
+    """A set that cannot be used: names the file, the key, what was found and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key: its default, and either the words it may be or the range that a number must lie in."""
+
+    default: object
+    choices: tuple[str, ...] = ()
+    least: float = 0
+    most: float = float("inf")
+    below: bool = False  # the most itself is not allowed
+    above: bool = False  # the least itself is not allowed
+
+    def allowed(self) -> str:
+        if self.choices:
+            return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+        kind = "a whole number" if isinstance(self.default, int) else "a number"
+        least = f"more than {self.least:.10g}" if self.above else f"{self.least:.10g} or more"
+        if self.most == float("inf"):
+            return f"{kind}, {least}"
+        return f"{kind}, {least} and {'less than' if self.below else 'at most'} {self.most:.10g}"
+
+    def accepts(self, value: object) -> bool:
+        if self.choices:
+            return isinstance(value, str) and value in self.choices
+        if isinstance(value, bool) or not isinstance(
+            value, int if isinstance(self.default, int) else int | float
+        ):
+            return False
+        inside = self.least <= value <= self.most  # False for nan
+        return (
+            inside
+            and not (self.above and value == self.least)
+            and not (self.below and value == self.most)
+        )
+
+
+SETTINGS = {
+    "epochs": Setting(20, least=1, most=100_000),
+    "batch_size": Setting(64, least=1, most=65_536),
+    "optimizer": Setting("adam", choices=("adam", "adamw", "sgd", "rmsprop")),
+    "learning_rate": Setting(0.002, above=True, most=10.0),
+    "learning_rate_schedule": Setting("cosine", choices=("constant", "cosine")),
+    "label_smoothing": Setting(0.1, most=1.0, below=True),
+    "validation_split": Setting(0.1, most=0.9),
+    "early_stopping_patience": Setting(6, most=100_000),
+    "precision": Setting("auto", choices=("auto", "float32", "mixed_bfloat16", "mixed_float16")),
+    "seed": Setting(0, most=2**31 - 1),
+    "priority": Setting(0, least=-1_000_000, most=1_000_000),
+}
+
+
+def read_hyperparameters(path: Path) -> dict[str, object]:
+    """All settings of the set in `path`, defaults filled in; numbers as int or float as in SETTINGS.
+
+    Raises:
+        HyperparameterError: no TOML, an unknown key, or a value of a wrong type or out of range.
+    """
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
+        raise HyperparameterError(
+            f"{shown(path)} is no TOML file ({printable(error)}). Correct that line."
+        ) from None
+    for key, value in found.items():
+        _check(shown(path), key, value)
+    return {
+        key: type(setting.default)(found.get(key, setting.default))
+        for key, setting in SETTINGS.items()
+    }
+
+
+def _check(file: str, key: str, value: object) -> None:
+    if key not in SETTINGS:
+        near = difflib.get_close_matches(key, SETTINGS, n=1)
+        help_text = f'Did you mean "{near[0]}"?' if near else f"Known keys: {', '.join(SETTINGS)}."
+        raise HyperparameterError(f'{file}: unknown key "{printable(key)}". {help_text}')
+    if not SETTINGS[key].accepts(value):
+        raise HyperparameterError(
+            f"{file}: {key} is {_in_short(value)}, expected {SETTINGS[key].allowed()}."
+        )
+
+
+def _in_short(value: object) -> str:
+    try:
+        text = printable(value)
+    except ValueError:  # Python does not spell out a number of more than 4300 digits
+        text = "a number of thousands of digits"
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return f'"{text}"' if isinstance(value, str) else text

@@ -1,0 +1,165 @@
+"""Which dataset x model x hyperparameter set comes next.
+
+The queue is computed, never stored: all products of what lies in the three folders, minus what is
+recorded as trained or failed. So a file that comes, changes or goes changes the queue at once.
+"""
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import constants
+from helper import UserError, digest_of, shown
+from pipeline import safe_pickle
+from pipeline.hyperparameters import read_hyperparameters
+
+LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A file that takes part in the product: a dataset, a model or a hyperparameter set."""
+
+    path: Path
+    digest: str
+    changed: float = 0.0
+    priority: int = 0
+    settings: dict | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class Run:
+    """One dataset x one model x one hyperparameter set; `key` is the digest of all three."""
+
+    dataset: Dropped
+    model: Dropped
+    hyperparameters: Dropped
+
+    @property
+    def key(self) -> str:
+        return digest_of([self.dataset.digest, self.model.digest, self.hyperparameters.digest])
+
+    @property
+    def plain_name(self) -> str:
+        """The dataset's name for the shipped pair, `<dataset>__<model>__<set>` for any other."""
+        if (self.model.name, self.hyperparameters.name) == (
+            constants.DEFAULT_MODEL,
+            constants.DEFAULT_HYPERPARAMETERS,
+        ):
+            return self.dataset.name
+        return self.long_name
+
+    @property
+    def long_name(self) -> str:
+        return f"{self.dataset.name}__{self.model.name}__{self.hyperparameters.name}"
+
+    def urgency(self) -> tuple:
+        """The order among the runs of one dataset: the model's priority, then the set's, then the names."""
+        return (
+            -self.model.priority,
+            -self.hyperparameters.priority,
+            self.model.name,
+            self.hyperparameters.name,
+        )
+
+
+class RunQueue:
+    """The product of the three folders, seen afresh at each look.
+
+    `problems` holds, after a look, a sentence for each file that cannot take part.
+    """
+
+    def __init__(
+        self, data: Path, models: Path = constants.MODELS, sets: Path = constants.HYPERPARAMETERS
+    ):
+        self.datasets, self.models, self.sets = data / constants.DATASETS, models, sets
+        self.problems: list[str] = []
+
+    def folders(self) -> list[Path]:
+        return [self.datasets, self.models, self.sets]
+
+    def look(self) -> list[Run]:
+        """All runs, the most urgent first."""
+        self.problems = []
+        sets = self._drops(self.sets, ".toml", self._hyperparameter_set)
+        models = self._drops(self.models, ".py", self._model)
+        datasets = self._drops(self.datasets, ".pkl", self._dataset)
+        # The same content under two names is one: a copy or a renamed file makes no new run.
+        runs = {
+            run.key: run for run in (Run(d, m, s) for d in datasets for m in models for s in sets)
+        }
+        by_urgency = sorted(runs.values(), key=Run.urgency)
+        return sorted(
+            by_urgency, key=lambda run: _time_of(run.dataset), reverse=True
+        )  # keeps the order of equals
+
+    def _drops(self, folder: Path, ending: str, read) -> list[Dropped]:
+        found = []
+        for path in sorted(folder.glob(f"*{ending}"), reverse=True):
+            if path.name.startswith(("_", ".")):
+                continue
+            try:
+                found.append(read(path))
+            except UserError as error:
+                self.problems.append(str(error))
+            except FileNotFoundError:
+                continue  # it went while we looked
+            except OSError as error:
+                self.problems.append(
+                    f"{shown(path)} cannot be read: {error.strerror}. Make it readable."
+                )
+        return found
+
+    def _dataset(self, path: Path) -> Dropped:
+        return Dropped(path, safe_pickle.digest(path), path.stat().st_mtime)
+
+    def _model(self, path: Path) -> Dropped:
+        content = path.read_bytes()
+        return Dropped(path, hashlib.sha256(content).hexdigest(), priority=_priority(path, content))
+
+    def _hyperparameter_set(self, path: Path) -> Dropped:
+        settings = read_hyperparameters(path)
+        # Comments, and how soon it is its turn, are no reason to train again.
+        training = {key: value for key, value in settings.items() if key != "priority"}
+        return Dropped(path, digest_of(training), priority=settings["priority"], settings=settings)
+
+
+def _time_of(dataset: Dropped) -> datetime:
+    """When a dataset was ingested, which is its name; if named by hand, when the file was made."""
+    try:
+        return datetime.strptime(dataset.name, constants.TIME_NAME)
+    except ValueError:
+        return datetime.fromtimestamp(max(0, min(dataset.changed, LATEST)))
+
+
+def _priority(path: Path, content: bytes) -> int:
+    """PRIORITY = <int> in a model file, read without running the file."""
+    try:
+        tree = ast.parse(content)
+        values = [statement.value for statement in tree.body if _assigns_priority(statement)]
+        value = ast.literal_eval(values[-1]) if values else 0
+    except SyntaxError as error:
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise UserError(f"{shown(path)}{line} is not Python ({error.msg}). Correct it.") from None
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        value = None
+    if type(value) is not int:
+        raise UserError(
+            f"{shown(path)}: its PRIORITY is no whole number. Write PRIORITY = 0 or another."
+        )
+    return value
+
+
+def _assigns_priority(statement: ast.stmt) -> bool:
+    targets = (
+        statement.targets
+        if isinstance(statement, ast.Assign)
+        else [getattr(statement, "target", None)]
+    )
+    return any(isinstance(target, ast.Name) and target.id == "PRIORITY" for target in targets)

@@ -1,0 +1,156 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from helper import UserError
+from pipeline import safe_pickle
+from pipeline.dataset import hold_out, load_split
+
+
+def split(count: int = 4) -> dict:
+    labels = np.arange(count) % 3
+    return {
+        "img": np.arange(count * 5 * 6 * 3).reshape(count, 5, 6, 3).astype(np.uint8),
+        "label": labels.astype(np.int64),
+        "class": np.eye(3, dtype=np.float32)[labels],
+    }
+
+
+def published(tmp_path, content: object):
+    path = tmp_path / "2022-06-08 20:57:20.868637.pkl"
+    safe_pickle.publish(path, content, {})
+    return path
+
+
+def test_each_split_of_a_published_dataset_is_loaded_as_it_was_written(tmp_path):
+    dataset = {"test": split(2), "train": split(7)}
+    path = published(tmp_path, dataset)
+    for name, part in dataset.items():
+        found = load_split(path, name)
+        assert found.keys() == part.keys()
+        for key, values in part.items():
+            assert found[key].dtype == values.dtype
+            assert np.array_equal(found[key], values)
+
+
+def test_a_dataset_that_was_pickled_by_hand_is_loaded_too(tmp_path):
+    path = tmp_path / "mine.pkl"
+    path.write_bytes(pickle.dumps({"test": split(1), "train": split(3)}, 3))
+    assert load_split(path, "train")["label"].tolist() == [0, 1, 2]
+
+
+def test_the_other_split_need_not_be_whole(tmp_path):
+    path = published(tmp_path, {"train": split()})
+    assert len(load_split(path, "train")["img"]) == 4
+
+
+SOFT = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]], np.float32)
+DEVIATIONS = {
+    "images of whole numbers": {"img": split()["img"].astype(np.int64)},
+    "images from 0 to 1": {"img": split()["img"].astype(np.float32)},
+    "grey images": {"img": split()["img"][..., 0]},
+    "images of one channel": {"img": split()["img"][..., :1]},
+    "images with transparency": {"img": np.zeros((4, 5, 6, 4), np.uint8)},
+    "channels first": {"img": split()["img"].transpose(0, 3, 1, 2)},
+    "more images than labels": {"img": split(5)["img"]},
+    "images in a list": {"img": split()["img"].tolist()},
+    "labels of 32 bits": {"label": split()["label"].astype(np.int32)},
+    "labels with a point": {"label": split()["label"].astype(np.float64)},
+    "labels in a column": {"label": split()["label"][:, None]},
+    "labels in a list": {"label": split()["label"].tolist()},
+    "more labels than images": {"label": split(5)["label"]},
+    "labels that are not the classes": {"label": np.array([0, 1, 2, 1])},
+    "a label below zero": {"label": np.array([0, 1, -1, 0])},
+    "a label past the last class": {"label": np.array([0, 1, 3, 0])},
+    "classes as numbers": {"class": split()["label"].astype(np.float32)},
+    "more classes than images": {"class": split(5)["class"]},
+    "classes of 64 bits": {"class": split()["class"].astype(np.float64)},
+    "classes of whole numbers": {"class": split()["class"].astype(np.int64)},
+    "probabilities as classes": {"class": SOFT},
+    "two classes at once": {"class": np.maximum(split()["class"], np.array([0, 0, 1], np.float32))},
+    "classes of two": {"class": split()["class"] * 2},
+    "no class": {"label": np.zeros(4, np.int64), "class": np.zeros((4, 3), np.float32)},
+    "no classes": {"class": np.zeros((4, 0), np.float32)},
+    "nan": {"class": np.where(split()["class"] == 1, np.nan, 0).astype(np.float32)},
+    "no image": split(0),
+    "img missing": {"img": None},
+    "label missing": {"label": None},
+    "class missing": {"class": None},
+}
+CONTENTS = {what: {"train": {**split(), **part}} for what, part in DEVIATIONS.items()}
+for _key in ("img", "label", "class"):
+    del CONTENTS[f"{_key} missing"]["train"][_key]
+CONTENTS |= {
+    "the split missing": {"test": split()},
+    "a list": [split(), split()],
+    "None": None,
+    "text": "train",
+    "an array": split()["img"],
+    "a split that is an array": {"train": split()["img"]},
+    "a checkpoint": {"model": None, "history": {}},
+}
+
+
+@pytest.mark.parametrize("what", CONTENTS)
+def test_a_pickle_of_something_else_is_refused_with_what_is_needed(tmp_path, what):
+    path = published(tmp_path, CONTENTS[what])
+    with pytest.raises(UserError) as refused:
+        load_split(path, "train")
+    assert str(refused.value) == (
+        f'{path} is no dataset: its "train" needs "img" uint8 (count, height, width, 3),'
+        ' "label" int64 and one-hot "class" float32 of the same count.'
+        " Make it with data_ingestion.py."
+    )
+
+
+def test_a_damaged_dataset_is_refused_as_damaged(tmp_path):
+    path = published(tmp_path, {"train": split()})
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(safe_pickle.PickleError, match="is damaged"):
+        load_split(path, "train")
+
+
+# hold_out
+
+
+LABELS = np.random.default_rng(4).permutation(np.repeat([0, 1, 2, 7], [100, 50, 10, 1]))
+
+
+@pytest.mark.parametrize("fraction", [0, 0.1, 0.25, 0.5, 0.9])
+def test_each_image_is_either_fitted_or_held_out(fraction):
+    fitted, held_out = hold_out(LABELS, fraction, seed=0)
+    assert sorted([*fitted, *held_out]) == list(range(len(LABELS)))
+    assert (np.diff(fitted) > 0).all()
+    assert (np.diff(held_out) > 0).all()
+
+
+def test_each_class_gives_the_same_fraction_and_a_single_image_is_fitted():
+    fitted, held_out = hold_out(LABELS, 0.2, seed=0)
+    assert np.bincount(LABELS[held_out], minlength=8).tolist() == [20, 10, 2, 0, 0, 0, 0, 0]
+    assert np.bincount(LABELS[fitted], minlength=8).tolist() == [80, 40, 8, 0, 0, 0, 0, 1]
+
+
+def test_every_class_keeps_an_image_to_fit_at_any_fraction():
+    for fraction in (0.5, 0.8, 0.9, 0.99):
+        for count in range(1, 6):
+            fitted, _ = hold_out(np.repeat([0, 1], [count, 1]), fraction, seed=1)
+            assert set(np.repeat([0, 1], [count, 1])[fitted]) == {0, 1}
+
+
+def test_a_fraction_of_zero_holds_nothing_out():
+    fitted, held_out = hold_out(LABELS, 0.0, seed=0)
+    assert fitted.tolist() == list(range(len(LABELS)))
+    assert held_out.tolist() == []
+    assert LABELS[held_out].shape == (0,)
+
+
+def test_the_same_seed_draws_the_same_images_and_another_one_others():
+    draws = [hold_out(LABELS, 0.2, seed)[1].tolist() for seed in (0, 0, 1)]
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2]
+
+
+def test_the_draw_is_not_the_first_images_of_each_class():
+    _, held_out = hold_out(np.repeat([0, 1], 50), 0.2, seed=0)
+    assert held_out.tolist() != [*range(10), *range(50, 60)]

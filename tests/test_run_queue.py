@@ -1,0 +1,341 @@
+import itertools
+import os
+import random
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import constants
+from pipeline import safe_pickle
+from run_queue import Run, RunQueue
+
+MODEL = "def build_model(input_shape, num_classes):\n    return None\n"
+
+
+class Folders:
+    """The three folders a queue looks at, and how to drop something into them."""
+
+    def __init__(self, root: Path):
+        self.queue = RunQueue(root / "data", root / "models", root / "hyperparameters")
+        self.datasets, self.models, self.sets = self.queue.folders()
+        for folder in self.queue.folders():
+            folder.mkdir(parents=True)
+
+    def dataset(self, name: str, content: object = None, changed: float | None = None) -> Path:
+        path = self.datasets / f"{name}.pkl"
+        safe_pickle.publish(path, content or [name], {})
+        if changed is not None:
+            os.utime(path, (changed, changed))
+        return path
+
+    def model(self, name: str, text: str | None = None, priority: object = None) -> Path:
+        path = self.models / f"{name}.py"
+        line = "" if priority is None else f"PRIORITY = {priority}\n"
+        path.write_text(line + (f"# {name}\n{MODEL}" if text is None else text))
+        return path
+
+    def set(self, name: str, text: str) -> Path:
+        path = self.sets / f"{name}.toml"
+        path.write_text(text)
+        return path
+
+    def names(self) -> list[str]:
+        return [run.plain_name for run in self.queue.look()]
+
+    def keys(self) -> list[str]:
+        return [run.key for run in self.queue.look()]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return Folders(tmp_path)
+
+
+@pytest.fixture
+def one_run(folders):
+    """One dataset, one model, one set."""
+    folders.dataset("2022-06-08 20:57:20.868637")
+    folders.model("cnn")
+    folders.set("default", "epochs = 3\n")
+    return folders
+
+
+def parts(run: Run) -> tuple[str, str, str]:
+    return run.dataset.name, run.model.name, run.hyperparameters.name
+
+
+# Names
+
+
+def test_the_shipped_pair_keeps_the_name_of_the_dataset_and_any_other_is_spelled_out(one_run):
+    one_run.model("pure_cnn")
+    one_run.set("fast", "epochs = 1")
+    time = "2022-06-08 20:57:20.868637"
+    assert one_run.names() == [
+        time,
+        f"{time}__cnn__fast",
+        f"{time}__pure_cnn__default",
+        f"{time}__pure_cnn__fast",
+    ]
+    assert one_run.queue.look()[0].long_name == f"{time}__cnn__default"
+
+
+def test_names_that_start_with_an_underscore_or_a_dot_and_other_endings_take_no_part(one_run):
+    before = one_run.keys()
+    for hidden in ("_x", ".x", "__init__", ".cnn.py.partial"):
+        one_run.model(hidden)
+        one_run.dataset(hidden)
+        one_run.set(hidden, "epochs = nonsense")
+    for folder in one_run.queue.folders():
+        (folder / "README.md").write_text("read me")
+        (folder / "cnn.pyc").write_bytes(b"")
+        (folder / "__pycache__").mkdir()
+    assert one_run.keys() == before
+    assert one_run.queue.problems == []
+
+
+def test_no_dataset_no_model_or_no_set_is_no_run(one_run):
+    for folder in one_run.queue.folders():
+        shutil.move(folder, folder.with_name("away"))
+        assert one_run.queue.look() == []
+        assert one_run.queue.problems == []
+        shutil.move(folder.with_name("away"), folder)
+    assert len(one_run.queue.look()) == 1
+
+
+def test_the_shipped_folders_hold_the_shipped_pair(tmp_path):
+    queue = RunQueue(tmp_path)
+    (tmp_path / constants.DATASETS).mkdir()
+    safe_pickle.publish(tmp_path / constants.DATASETS / "a.pkl", {}, {})
+    assert "a" in [run.plain_name for run in queue.look()]
+    assert queue.problems == []
+
+
+# Order
+
+
+def test_the_newest_dataset_comes_first_then_the_models_priority_then_the_sets(folders):
+    folders.dataset("2022-01-01 00:00:00.000000")
+    folders.dataset("2023-01-01 00:00:00.000000")
+    folders.model("slow", priority=-1)
+    folders.model("soon", priority=5)
+    folders.set("late", "epochs = 1\npriority = -3")
+    folders.set("early", "epochs = 2\npriority = 3")
+    folders.set("also_early", "epochs = 3\npriority = 3")
+    sets = ["also_early", "early", "late"]
+    assert [parts(run) for run in folders.queue.look()] == [
+        (f"{year}-01-01 00:00:00.000000", model, name)
+        for year in (2023, 2022)
+        for model in ("soon", "slow")
+        for name in sets
+    ]
+
+
+def test_a_dataset_with_a_name_given_by_hand_has_the_time_of_its_file(folders):
+    folders.model("cnn")
+    folders.set("default", "")
+    folders.dataset("2022-01-01 00:00:00.000000")
+    folders.dataset("2024-01-01 00:00:00.000000")
+    folders.dataset("mnist", changed=datetime(2023, 1, 1).timestamp())
+    folders.dataset("zebras", changed=datetime(2021, 1, 1).timestamp())
+    assert folders.names() == [
+        "2024-01-01 00:00:00.000000",
+        "mnist",
+        "2022-01-01 00:00:00.000000",
+        "zebras",
+    ]
+
+
+def comes_before(one: tuple, other: tuple) -> bool:
+    """The order rule, said in words: each sentence decides only where the ones before it tie."""
+    (day, model, model_priority, name, set_priority) = one
+    (other_day, other_model, other_model_priority, other_name, other_set_priority) = other
+    if day != other_day:
+        return day > other_day
+    if model_priority != other_model_priority:
+        return model_priority > other_model_priority
+    if set_priority != other_set_priority:
+        return set_priority > other_set_priority
+    return model < other_model if model != other_model else name < other_name
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_products_come_whole_and_in_the_order_of_the_rule(folders, seed):
+    draw = random.Random(seed)
+    days = draw.sample(range(1, 29), draw.randint(1, 4))
+    models = {
+        f"{draw.choice('abcxyz')}{i}": draw.choice([None, -2, 0, 1, 7])
+        for i in range(draw.randint(1, 4))
+    }
+    sets = {
+        f"{draw.choice('abcxyz')}{i}": draw.choice([-2, 0, 1, 7]) for i in range(draw.randint(1, 4))
+    }
+    for day in days:
+        if draw.random() < 0.5:
+            folders.dataset(f"2022-06-{day:02} 20:57:20.868637")
+        else:
+            folders.dataset(f"by hand {day}", changed=datetime(2022, 6, day).timestamp())
+    for name, priority in models.items():
+        folders.model(name, priority=priority)
+    for number, (name, priority) in enumerate(sets.items()):
+        folders.set(name, f"epochs = {number + 1}\npriority = {priority}")
+    found = []
+    for run in folders.queue.look():
+        dataset, model, name = parts(run)
+        day = int(dataset.split()[-1] if "hand" in dataset else dataset[8:10])
+        found.append((day, model, models[model] or 0, name, sets[name]))
+    assert {(day, model, name) for day, model, _, name, _ in found} == set(
+        itertools.product(days, models, sets)
+    )
+    assert len(found) == len(days) * len(models) * len(sets)
+    for place, run in enumerate(found):
+        assert all(comes_before(run, later) for later in found[place + 1 :])
+    assert folders.queue.problems == []
+
+
+# Keys: what makes a new run and what does not
+
+
+def test_equal_content_under_two_names_is_one_run(one_run):
+    before = one_run.keys()
+    shutil.copy(one_run.datasets / "2022-06-08 20:57:20.868637.pkl", one_run.datasets / "copy.pkl")
+    shutil.copy(one_run.models / "cnn.py", one_run.models / "copy.py")
+    one_run.set("copy", "# the same, said differently\nepochs = 0x3\n")
+    assert one_run.keys() == before
+
+
+def test_a_renamed_file_is_the_same_run(one_run):
+    before = one_run.keys()
+    for folder, ending in zip(one_run.queue.folders(), (".pkl", ".py", ".toml"), strict=True):
+        for path in folder.glob(f"*{ending}"):
+            path.rename(path.with_name(f"renamed{ending}"))
+    assert one_run.keys() == before
+
+
+def test_a_model_that_is_edited_is_a_new_run(one_run):
+    before = one_run.keys()
+    one_run.model("cnn", text=MODEL + "# edited\n")
+    assert one_run.keys() != before
+
+
+def test_a_setting_that_is_edited_is_a_new_run(one_run):
+    keys = set(one_run.keys())
+    for text in ("epochs = 4", "epochs = 3\nseed = 1", "epochs = 3\nlearning_rate = 0.1"):
+        one_run.set("default", text)
+        keys |= set(one_run.keys())
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# faster\nepochs = 3 # three", "epochs = 3\npriority = 9", "seed = 0\nepochs = 3"],
+)
+def test_a_comment_a_priority_or_a_default_spelled_out_is_no_new_run(one_run, text):
+    before = one_run.keys()
+    one_run.set("default", text)
+    assert one_run.keys() == before
+
+
+def test_another_dataset_is_a_new_run_and_one_without_description_is_known_by_its_bytes(one_run):
+    (before,) = one_run.keys()
+    path = one_run.dataset("2022-06-08 20:57:20.868637")
+    path.with_suffix(".json").unlink()
+    assert one_run.keys() == [before]
+    path.write_bytes(path.read_bytes() + b"more")
+    assert one_run.keys() != [before]
+
+
+# Problems: named, and in nobody's way
+
+NO_PRIORITY = "models/bad.py: its PRIORITY is no whole number. Write PRIORITY = 0 or another."
+BAD_MODELS = {
+    "def build_model(:\n": "models/bad.py, line 1 is not Python (invalid syntax). Correct it.",
+    "\n\nx = (\n": "models/bad.py, line 3 is not Python ('(' was never closed). Correct it.",
+    "PRIORITY = 'high'\n": NO_PRIORITY,
+    "PRIORITY = 1.5\n": NO_PRIORITY,
+    "PRIORITY = True\n": NO_PRIORITY,
+    "PRIORITY = max(1, 2)\n": NO_PRIORITY,
+    "PRIORITY = 10 ** 9\n": NO_PRIORITY,
+    "PRIORITY: int = 'x'\n": NO_PRIORITY,
+    "PRIORITY = {[]: 1}\n": NO_PRIORITY,
+    "PRIORITY = " + "-" * 2000 + "1\n": NO_PRIORITY,
+    "PRIORITY = " + "-" * 100_000 + "1\n": NO_PRIORITY,
+}
+
+
+@pytest.mark.parametrize("text", BAD_MODELS)
+def test_a_model_that_cannot_take_part_is_named_and_in_nobodys_way(one_run, tmp_path, text):
+    before = one_run.keys()
+    one_run.model("bad", text=text)
+    assert one_run.keys() == before
+    assert one_run.queue.problems == [f"{tmp_path}/{BAD_MODELS[text]}"]
+
+
+BAD_SETS = {
+    "epochs = 0": ("bad.toml: epochs is 0, expected a whole number, 1 or more and at most 100000."),
+    "priority = 0.5": (
+        "bad.toml: priority is 0.5, expected a whole number, -1000000 or more and at most 1000000."
+    ),
+    "epoch = 1": 'bad.toml: unknown key "epoch". Did you mean "epochs"?',
+    "epochs 1": (
+        "bad.toml is no TOML file (Expected '=' after a key in a key/value pair"
+        " (at line 1, column 8)). Correct that line."
+    ),
+}
+
+
+@pytest.mark.parametrize("text", BAD_SETS)
+def test_a_set_that_cannot_take_part_is_named_and_in_nobodys_way(one_run, text):
+    before = one_run.keys()
+    path = one_run.set("bad", text)
+    assert one_run.keys() == before
+    assert one_run.queue.problems == [f"{path.parent}/{BAD_SETS[text]}"]
+
+
+def test_a_folder_with_the_name_of_a_file_is_named_and_in_nobodys_way(one_run):
+    before = one_run.keys()
+    (one_run.models / "folder.py").mkdir()
+    (one_run.sets / "folder.toml").mkdir()
+    (one_run.datasets / "folder.pkl").mkdir()
+    assert one_run.keys() == before
+    assert sorted(one_run.queue.problems) == sorted(
+        f"{path} cannot be read: Is a directory. Make it readable."
+        for path in (
+            one_run.models / "folder.py",
+            one_run.sets / "folder.toml",
+            one_run.datasets / "folder.pkl",
+        )
+    )
+
+
+def test_problems_go_when_their_cause_goes(one_run):
+    path = one_run.model("bad", text="(")
+    one_run.queue.look()
+    one_run.queue.look()
+    assert len(one_run.queue.problems) == 1
+    path.unlink()
+    one_run.queue.look()
+    assert one_run.queue.problems == []
+
+
+def test_a_file_that_went_while_we_looked_is_no_problem(one_run):
+    before = one_run.keys()
+    (one_run.models / "gone.py").symlink_to("nowhere")
+    (one_run.datasets / "gone.pkl").symlink_to("nowhere")
+    (one_run.sets / "gone.toml").symlink_to("nowhere")
+    assert one_run.keys() == before
+    assert one_run.queue.problems == []
+
+
+def test_looking_runs_no_model(one_run, tmp_path):
+    one_run.model("loud", text=f"open({str(tmp_path / 'ran')!r}, 'w')\nPRIORITY = 3\n{MODEL}")
+    assert one_run.names()[0].endswith("__loud__default")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("line", "priority"), [("PRIORITY = -4", -4), ("A = PRIORITY = 6", 6)])
+def test_a_priority_is_read_without_running_the_model(one_run, line, priority):
+    one_run.model("cnn", text=f"{line}\n{MODEL}")
+    assert one_run.queue.look()[0].model.priority == priority
