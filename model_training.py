@@ -1,0 +1,190 @@
+"""Stage 2: train. Takes the next waiting run, trains it, writes its checkpoint.
+
+Reads   data/dataset/*.pkl, models/*.py, hyperparameters/*.toml
+Writes  data/model_checkpoints/<run>.pkl and <run>.json, <run>/logs for TensorBoard, <run>/training.log
+
+    python model_training.py            keep watching
+    python model_training.py --once     train what is waiting, then stop
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import constants
+from helper import description_path, read_json, shown
+from pipeline.folder_watch import FolderWatch
+from pipeline.ledger import Ledger
+from pipeline.stage import keep_trying, log, run_stage, stage_parser
+from pipeline.training_process import TrainingProcess
+from run_queue import Run, RunQueue
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    return run_stage("training", options, constants.CHECKPOINTS, lambda: train_what_waits(options))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = stage_parser(__doc__)
+    parser.add_argument(
+        "--models-folder",
+        type=Path,
+        default=constants.MODELS,
+        metavar="DIR",
+        help="where the models are (default: models)",
+    )
+    parser.add_argument(
+        "--hyperparameters-folder",
+        type=Path,
+        default=constants.HYPERPARAMETERS,
+        metavar="DIR",
+        help="where the hyperparameter sets are (default: hyperparameters)",
+    )
+    options = parser.parse_args(arguments)
+    for folder in (options.models_folder, options.hyperparameters_folder):
+        if not folder.is_dir():
+            parser.error(f"{shown(folder)} is no folder; make it, or name another one")
+    return options
+
+
+def train_what_waits(options: argparse.Namespace) -> bool:
+    """Train run after run. Returns, with --once, whether every run is trained."""
+    sources = options.models_folder.absolute(), options.hyperparameters_folder.absolute()
+    queue = RunQueue(options.data, *sources)
+    with FolderWatch(queue.folders(), poll=options.poll) as watch, TrainingProcess() as process:
+        training = Training(queue, process, options.data / constants.CHECKPOINTS, options.once)
+        log.info("watching %s", ", ".join(shown(folder) for folder in queue.folders()))
+        while True:
+            if run := training.next_run():
+                training.train(run)
+            elif options.once:
+                return training.all_well
+            else:
+                process.start()
+                watch.wait()
+
+
+class Training:
+    """Which runs are done, and doing the next one."""
+
+    def __init__(self, queue: RunQueue, process: TrainingProcess, checkpoints: Path, once: bool):
+        self.queue, self.process, self.checkpoints, self.once = queue, process, checkpoints, once
+        self.record = Ledger(checkpoints.parent / constants.TRAINING_RECORD, self._trained_on_disk)
+        self.all_well = True
+        self._problems: list[str] = []
+
+    def next_run(self) -> Run | None:
+        """The most urgent run that is neither trained nor failed."""
+        runs = self.queue.look()
+        self._say_problems()
+        for run in runs:
+            entry = self.record.entries.get(run.key, {})
+            if entry.get("state") == "failed":
+                self.all_well = False
+            elif not self._has_checkpoint(entry) and not self._adopt(run):
+                return run
+        return None
+
+    def _has_checkpoint(self, entry: dict) -> bool:
+        """A checkpoint that somebody deleted is trained again."""
+        return entry.get("state") == "trained" and self._checkpoint(entry["name"]).exists()
+
+    def train(self, run: Run) -> None:
+        """Train `run` in the other process and record what became of it."""
+        name = self._free_name(run)
+        count = read_json(description_path(run.dataset.path)).get("counts", {}).get("train")
+        images = f"{count:,} images, " if isinstance(count, int) else ""
+        log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
+        self._clear_folder(name)
+        outcome = self.process.train(self._job(run, name))
+        if outcome["event"] == "trained":
+            log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
+            self._enter(run, state="trained", name=name)
+        elif outcome["event"] == "failed":
+            log.error("%s: failed: %s", name, outcome["reason"])
+            self._enter(run, state="failed", name=name, reason=outcome["reason"])
+        else:  # the disk did not take it: not the run's fault
+            log.error("%s: %s", name, outcome["reason"])
+            if self.once:
+                raise OSError(outcome["reason"])
+            time.sleep(constants.RETRY)
+
+    def _enter(self, run: Run, **entry: object) -> None:
+        keep_trying(lambda: self.record.record(run.key, **entry), log.error, self.once)
+
+    def _adopt(self, run: Run) -> bool:
+        """Enter a checkpoint that was finished just before an earlier process died."""
+        for name in self._names(run):
+            if self._key_on_disk(name) == run.key:
+                self._enter(run, state="trained", name=name)
+                return True
+        return False
+
+    def _names(self, run: Run) -> tuple[str, str]:
+        """The run's name, and the one it has if another run took that: an edited model or set."""
+        return run.plain_name, f"{run.long_name}__{run.key[:8]}"
+
+    def _free_name(self, run: Run) -> str:
+        plain, own = self._names(run)
+        return own if self._checkpoint(plain).exists() else plain
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.checkpoints / f"{name}.pkl"
+
+    def _key_on_disk(self, name: str) -> str | None:
+        path = self._checkpoint(name)
+        run = read_json(description_path(path)).get("run") if path.exists() else None
+        return run.get("key") if isinstance(run, dict) else None
+
+    def _trained_on_disk(self) -> dict[str, dict]:
+        names = [path.stem for path in self.checkpoints.glob("*.pkl")]
+        keys = {name: self._key_on_disk(name) for name in names}
+        return {
+            key: {"state": "trained", "name": name}
+            for name, key in keys.items()
+            if isinstance(key, str)
+        }
+
+    def _clear_folder(self, name: str) -> None:
+        """An earlier try that did not come to its end must not show up in TensorBoard's curves."""
+        folder = self.checkpoints / name
+        shutil.rmtree(folder / "logs", ignore_errors=True)
+        (folder / "training.log").unlink(missing_ok=True)
+
+    def _job(self, run: Run, name: str) -> dict:
+        return {
+            "name": name,
+            "dataset": str(run.dataset.path),
+            "model": str(run.model.path),
+            "checkpoint": str(self._checkpoint(name)),
+            "description": {
+                "key": run.key,
+                "dataset": run.dataset.name,
+                "dataset_sha256": run.dataset.digest,
+                "model": run.model.name,
+                "model_sha256": run.model.digest,
+                "hyperparameter_set": run.hyperparameters.name,
+                "settings": run.hyperparameters.settings,
+            },
+        }
+
+    def _say_problems(self) -> None:
+        """Name each file that cannot take part, once per change."""
+        for problem in self.queue.problems:
+            self.all_well = False
+            if problem not in self._problems:
+                log.error("%s", problem)
+        self._problems = list(self.queue.problems)
+
+
+def _accuracy(outcome: dict) -> str:
+    if "val_accuracy" in outcome:
+        return f", validation accuracy {outcome['val_accuracy']:.3f}"
+    return f", accuracy {outcome['accuracy']:.3f} (no validation)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Write TensorBoard's event files: what its own writers do, in a way that survives a full disk.
+
+A failed write is taken back, so the file always ends with a whole record and can be tried again.
+"""
+
+import io
+import time
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api, summary_v2
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+# Keras's names for the curves, so that they line up with those of other Keras programs.
+TAGS = {"loss": "epoch_loss", "accuracy": "epoch_accuracy"}
+FILE = "events.out.tfevents.pipeline"
+
+
+def write_epoch(logs: Path, epoch: int, figures: dict[str, float]) -> None:
+    """Add one epoch (from 0) to the curves in `logs`/train and `logs`/validation.
+
+    `figures` has Keras's names: "loss", "accuracy", and with "val_" before them the validation's.
+    """
+    for folder, prefix in (("train", ""), ("validation", "val_")):
+        points = [
+            scalar_pb(tag, figures[prefix + name])
+            for name, tag in TAGS.items()
+            if prefix + name in figures
+        ]
+        if points:
+            _append(logs / folder, points, step=epoch)
+
+
+def write_hyperparameters(logs: Path, name: str, settings: dict[str, object]) -> None:
+    """What the HPARAMS tab shows of the run `name`, whose curves are in `logs`."""
+    metrics = [
+        api.Metric(tag, group=group, display_name=f"{group} {figure}")
+        for group in ("train", "validation")
+        for figure, tag in TAGS.items()
+    ]
+    columns = summary_v2.hparams_config_pb(
+        hparams=[api.HParam(key) for key in settings], metrics=metrics
+    )
+    _append(logs, [columns, summary_v2.hparams_pb(settings, trial_id=name)], step=0)
+
+
+def _append(folder: Path, summaries: list[Summary], step: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    with open(path, "ab", buffering=0) as file:
+        end, records = file.tell(), io.BytesIO()
+        writer = RecordWriter(records)
+        if not end:
+            writer.write(
+                Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString()
+            )
+        for summary in summaries:
+            writer.write(
+                Event(wall_time=time.time(), step=step, summary=summary).SerializeToString()
+            )
+        left = records.getbuffer()
+        try:
+            while left:
+                left = left[file.write(left) :]  # a disk that is nearly full takes a part
+        except OSError as error:
+            file.truncate(end)
+            error.filename = str(path)
+            raise

@@ -1,0 +1,177 @@
+"""Train one run, in a process of its own: whatever a model does to it, the training stage goes on.
+
+It starts early, imports TensorFlow, and waits on its standard input for one line: the job. What
+happens it tells on its standard output, one JSON object a line. When its standard input ends, the
+stage is gone, and so it goes too. All that a model prints is in `<run>/training.log`.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import constants
+from helper import UserError, printable
+from pipeline import event_log, fitting, safe_pickle
+from pipeline.dataset import hold_out, load_split
+from pipeline.quiet_keras import import_keras
+from pipeline.stage import disk_trouble, is_disk_trouble, keep_trying
+
+SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
+
+
+@dataclass
+class Job:
+    """What to train, and where the result goes. `description` is the checkpoint's account of its origin."""
+
+    name: str
+    dataset: str
+    model: str
+    checkpoint: str
+    description: dict
+
+    @property
+    def settings(self) -> dict:
+        return self.description["settings"]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.checkpoint).with_suffix("")
+
+
+def main() -> int:
+    report = take_over_output()
+    import_keras()
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    threading.Thread(target=_end_with_the_stage, daemon=True).start()
+    job = Job(**json.loads(line))
+    try:
+        start_log(job.folder / "training.log")
+        Training(job, report).train()
+    except UserError as error:
+        report(event="failed", reason=str(error))
+    except MemoryError:
+        report(
+            event="failed", reason="there was not enough memory. Use a smaller batch_size or model."
+        )
+    except OSError as error:
+        if not is_disk_trouble(error):
+            raise
+        report(event="unwritable", reason=disk_trouble(error))
+    except Exception as error:
+        with suppress(OSError):  # a full disk must not hide the reason
+            traceback.print_exc()
+        report(event="failed", reason=_in_a_sentence(error))
+    return 0
+
+
+def take_over_output() -> Callable[..., None]:
+    """Keep standard output for reports alone: what a model prints goes where errors go."""
+    reports = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)
+
+    def report(**message: object) -> None:
+        print(json.dumps(message), file=reports, flush=True)
+
+    return report
+
+
+def _end_with_the_stage() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+def start_log(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def _in_a_sentence(error: Exception) -> str:
+    text = printable(str(error).strip().split("\n")[0]) or "no reason given"
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+class Training:
+    """One run, from its dataset to its checkpoint."""
+
+    def __init__(self, job: Job, report: Callable[..., None]):
+        self.job, self.report = job, report
+        self.logs = job.folder / "logs"
+        self.steps = 0  # batches in an epoch
+        self._said = 0.0
+
+    def train(self) -> None:
+        job, settings = self.job, self.job.settings
+        precision = fitting.prepare(settings["precision"], settings["seed"])
+        split = load_split(Path(job.dataset), "train")
+        fitted, held_out = hold_out(split["label"], settings["validation_split"], settings["seed"])
+        model = fitting.build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
+        self.steps = -(-len(fitted) // settings["batch_size"])
+        self.report(event="fitting", steps=self.steps, epochs=settings["epochs"])
+        self._log_hyperparameters()
+        began = time.monotonic()
+        history, best_epoch = fitting.fit(model, split, fitted, held_out, settings, self)
+        run = {
+            **job.description,
+            "images": len(fitted),
+            "validation_images": len(held_out),
+            "parameters": model.count_params(),
+            "precision": precision,
+            "epochs": len(history["loss"]),
+            "best_epoch": best_epoch,
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        self._publish(model, history, run)
+
+    def batch_done(self, epoch: int, batch: int) -> None:
+        if (now := time.monotonic()) - self._said >= SAY_PROGRESS:
+            self._said = now
+            self.report(event="step", step=epoch * self.steps + batch + 1)
+
+    def epoch_done(self, epoch: int, figures: dict[str, float]) -> None:
+        self._keep_writing(lambda: event_log.write_epoch(self.logs, epoch, figures))
+        self.report(event="epoch", epoch=epoch + 1, step=(epoch + 1) * self.steps, figures=figures)
+
+    def _log_hyperparameters(self) -> None:
+        names = {
+            key: self.job.description[key] for key in ("dataset", "model", "hyperparameter_set")
+        }
+        settings = {key: value for key, value in self.job.settings.items() if key != "priority"}
+        self._keep_writing(
+            lambda: event_log.write_hyperparameters(self.logs, self.job.name, names | settings)
+        )
+
+    def _publish(self, model: object, history: dict[str, list[float]], run: dict) -> None:
+        content = {"model": model, "history": history, "run": run}
+        metrics = {name: values[run["best_epoch"] - 1] for name, values in history.items()}
+        description = {"run": run, "metrics": metrics, "versions": versions()}
+        self._keep_writing(
+            lambda: safe_pickle.publish(Path(self.job.checkpoint), content, description)
+        )
+        self.report(event="trained", seconds=run["seconds"], **metrics)
+
+    def _keep_writing(self, action: Callable[[], object]) -> None:
+        """A full disk makes a training wait, not fail."""
+        keep_trying(action, lambda text: self.report(event="trouble", text=text))
+
+
+def versions() -> dict[str, str]:
+    import tensorflow as tf
+
+    keras = import_keras()
+    return {"pipeline": constants.VERSION, "keras": keras.__version__, "tensorflow": tf.__version__}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

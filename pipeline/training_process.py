@@ -1,0 +1,132 @@
+"""The other end of `trainer.py`: starts that process, gives it a job, shows how far it is."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import constants
+from pipeline.stage import log, progress_bar
+
+
+class TrainingProcess:
+    """The other process: one for each run, started early so that TensorFlow is ready when a run comes."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen | None = None
+
+    def __enter__(self) -> "TrainingProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def start(self) -> None:
+        if self.process and self.process.poll() is None:
+            return
+        self._stop()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - what it says before it has a log of its own
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.trainer"],
+            cwd=constants.ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            start_new_session=True,  # Ctrl-C in the terminal is for this process, which then stops that one
+        )
+
+    def train(self, job: dict) -> dict:
+        """Have `job` trained; returns the last report: "trained", "failed" or "unwritable"."""
+        self.start()
+        progress = Progress(job)
+        try:
+            self._send(job)
+            for line in self.process.stdout:
+                report = json.loads(line)
+                if report["event"] in ("trained", "failed", "unwritable"):
+                    return report
+                progress.show(report)
+            return {
+                "event": "failed",
+                "reason": self._reason_of_death(Path(job["checkpoint"]).with_suffix("")),
+            }
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(progress.interrupted()) from None
+        finally:
+            progress.close()
+            self._stop()
+
+    def _send(self, job: dict) -> None:
+        with suppress(BrokenPipeError):  # it has ended already; its exit status will say why
+            self.process.stdin.write(json.dumps(job).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def _stop(self) -> None:
+        """End the process: without input it goes by itself; if it is stuck, kill it."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        with process.stdout:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+            process.terminate()
+            try:
+                process.wait(constants.STOP)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.errors.close()
+
+    def _reason_of_death(self, folder: Path) -> str:
+        status = self.process.wait()
+        self.errors.seek(0)
+        early = self.errors.read().decode("utf-8", "replace")
+        log_file = folder / "training.log"
+        lines = (
+            (early or (log_file.read_text("utf-8", "replace") if log_file.exists() else ""))
+            .strip()
+            .splitlines()
+        )
+        last = f" Its last words: {lines[-1][:300]}" if lines else ""
+        if status < 0:
+            name = signal.Signals(-status).name
+            memory = ", often for want of memory" if name == "SIGKILL" else ""
+            return f"the training process was ended by {name}{memory}.{last}"
+        return f"the training process ended with exit status {status} and no result.{last}"
+
+
+class Progress:
+    """Shows how far a run is: a bar on a terminal."""
+
+    def __init__(self, job: dict):
+        self.name, self.epochs = job["name"], job["description"]["settings"]["epochs"]
+        self.epoch, self.bar = 0, None
+
+    def show(self, report: dict) -> None:
+        if report["event"] == "fitting":
+            self.bar = progress_bar(report["steps"] * report["epochs"], "training", " steps")
+        elif report["event"] == "trouble":
+            log.error("%s: %s", self.name, report["text"])
+        elif self.bar is not None:
+            self._advance(report)
+
+    def _advance(self, report: dict) -> None:
+        self.bar.set_description_str(
+            f"training  | epoch {min(self.epoch + 1, self.epochs)} of {self.epochs}", refresh=False
+        )
+        self.bar.update(max(0, report["step"] - self.bar.n))
+        if report["event"] == "epoch":
+            self.epoch = report["epoch"]
+            figures = {name: f"{value:.3f}" for name, value in report["figures"].items()}
+            self.bar.set_postfix(figures, refresh=False)
+            log.debug("%s: epoch %d of %d: %s", self.name, self.epoch, self.epochs, figures)
+
+    def interrupted(self) -> str:
+        return f"{self.name} was in epoch {self.epoch + 1} of {self.epochs} and starts afresh next time"
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,66 @@
+import resource
+import signal
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util import tensor_util
+
+from pipeline import event_log
+
+
+def curve(folder, tag):
+    """(step, value) of each point, as TensorBoard reads them."""
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    return [
+        (point.step, float(tensor_util.make_ndarray(point.tensor_proto)))
+        for point in events.Tensors(tag)
+    ]
+
+
+def test_tensorboard_reads_the_curves(tmp_path):
+    for epoch in range(30):
+        figures = {"loss": 1 / (epoch + 1), "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25}
+        event_log.write_epoch(tmp_path, epoch, figures)
+    losses = curve(tmp_path / "train", "epoch_loss")
+    assert [step for step, _ in losses] == list(range(30))
+    assert losses[9][1] == pytest.approx(0.1)
+    assert curve(tmp_path / "train", "epoch_accuracy")[0] == (0, 0.5)
+    assert curve(tmp_path / "validation", "epoch_loss")[0] == (0, 2.0)
+    assert curve(tmp_path / "validation", "epoch_accuracy")[0] == (0, 0.25)
+
+
+def test_without_validation_there_is_no_validation_curve(tmp_path):
+    event_log.write_epoch(tmp_path, 0, {"loss": 1.0, "accuracy": 0.5})
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+
+
+def test_the_hparams_tab_gets_its_columns_and_values(tmp_path):
+    event_log.write_hyperparameters(
+        tmp_path, "run", {"model": "cnn", "learning_rate": 0.5, "epochs": 3}
+    )
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    content = events.PluginTagToContent("hparams")
+    assert set(content) == {"_hparams_/experiment", "_hparams_/session_start_info"}
+    assert b"learning_rate" in content["_hparams_/session_start_info"]
+    assert b"validation accuracy" in content["_hparams_/experiment"]
+
+
+def test_a_write_that_fails_half_way_is_taken_back(tmp_path, monkeypatch):
+    event_log.write_epoch(tmp_path, 0, {"loss": 1.0})
+    path = tmp_path / "train" / event_log.FILE
+    before = path.read_bytes()
+    small = path.stat().st_size + 20  # room for a part of the next record only
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (small, hard))
+    try:
+        with pytest.raises(OSError) as error:
+            event_log.write_epoch(tmp_path, 1, {"loss": 0.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == before
+    event_log.write_epoch(tmp_path, 1, {"loss": 0.5})
+    assert curve(tmp_path / "train", "epoch_loss") == [(0, 1.0), (1, 0.5)]

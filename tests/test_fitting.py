@@ -1,0 +1,223 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import constants
+from helper import UserError
+from pipeline import fitting
+from pipeline.hyperparameters import SETTINGS
+from pipeline.quiet_keras import import_keras
+
+keras = import_keras()
+DEFAULTS = {key: setting.default for key, setting in SETTINGS.items()}
+
+
+class Listener:
+    def __init__(self):
+        self.batches, self.epochs = [], []
+
+    def batch_done(self, epoch, batch):
+        self.batches.append((epoch, batch))
+
+    def epoch_done(self, epoch, figures):
+        self.epochs.append((epoch, figures))
+
+
+def split(count=40, classes=2, seed=0):
+    """Dark images of class 0, bright ones of class 1."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    images = (draw.integers(0, 60, (count, 4, 4, 3)) + labels[:, None, None, None] * 180).astype(
+        np.uint8
+    )
+    return {"img": images, "label": labels, "class": np.eye(classes, dtype=np.float32)[labels]}
+
+
+def tiny_model(classes=2):
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((4, 4, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(8, activation="relu"),
+            layers.Dropout(0.2),
+            layers.Dense(classes, activation="softmax", dtype="float32"),
+        ]
+    )
+
+
+def fit(settings=None, part=None, listener=None, held_out=8):
+    settings = {
+        **DEFAULTS,
+        "epochs": 5,
+        "batch_size": 8,
+        "precision": "float32",
+        **(settings or {}),
+    }
+    part = part or split()
+    fitting.prepare(settings["precision"], settings["seed"])
+    model = tiny_model()
+    places = np.arange(len(part["label"]))
+    count = len(places) - held_out
+    history, best = fitting.fit(
+        model, part, places[:count], places[count:], settings, listener or Listener()
+    )
+    return model, history, best
+
+
+def test_the_model_learns_and_everybody_is_told():
+    listener = Listener()
+    model, history, _ = fit(
+        {"learning_rate": 0.02, "epochs": 30, "early_stopping_patience": 0}, listener=listener
+    )
+    assert history["val_accuracy"][-1] == 1
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert all(len(values) == 30 and type(values[0]) is float for values in history.values())
+    assert [epoch for epoch, _ in listener.epochs] == list(range(30))
+    assert [figures["loss"] for _, figures in listener.epochs] == history["loss"]
+    assert listener.batches == [(epoch, batch) for epoch in range(30) for batch in range(4)]
+    assert model.compiled
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    first, again, other = (fit({"seed": seed})[0].get_weights() for seed in (7, 7, 8))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_early_stopping_keeps_the_best_weights():
+    part = split(48)
+    part["class"][40:] = part["class"][
+        40:, ::-1
+    ]  # what is held out says the opposite: it gets worse and worse
+    settings = {"learning_rate": 0.05, "learning_rate_schedule": "constant", "epochs": 30}
+    model, history, best = fit({**settings, "early_stopping_patience": 3}, part)
+    losses = history["val_loss"]
+    assert len(losses) == best + 3 < 30
+    assert best == int(np.argmin(losses)) + 1
+    evaluated = model.evaluate(part["img"][40:], part["class"][40:], verbose=0)[0]
+    assert evaluated == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_patience_0_means_no_early_stopping():
+    part = split(48)
+    part["class"][40:] = part["class"][40:, ::-1]
+    _, history, best = fit(
+        {"learning_rate": 0.05, "epochs": 12, "early_stopping_patience": 0}, part
+    )
+    assert len(history["loss"]) == 12 > best
+
+
+def test_without_validation_the_loss_decides():
+    _, history, best = fit(held_out=0)
+    assert set(history) == {"loss", "accuracy"}
+    assert best == int(np.argmin(history["loss"])) + 1
+
+
+def test_a_loss_that_explodes_is_a_sentence():
+    with pytest.raises(
+        UserError, match=r"the loss became NaN or infinite\. Use a smaller learning_rate"
+    ):
+        fit(
+            {"learning_rate": 10.0, "optimizer": "sgd", "epochs": 60, "early_stopping_patience": 0},
+            exploding(),
+        )
+
+
+def exploding():
+    part = split()
+    part["class"] = part["class"] * np.float32(1e30)
+    return part
+
+
+@pytest.mark.parametrize("optimizer", SETTINGS["optimizer"].choices)
+def test_each_optimizer_trains(optimizer):
+    model, history, _ = fit({"optimizer": optimizer, "learning_rate": 0.01, "epochs": 2})
+    assert np.isfinite(history["loss"]).all()
+    assert type(model.optimizer).__name__.lower() == optimizer
+
+
+def test_the_rate_warms_up_and_then_falls_as_a_cosine():
+    schedule = fitting._learning_rate({**DEFAULTS, "learning_rate": 1.0}, 100)
+    rates = [float(schedule(step)) for step in range(101)]
+    assert max(rates) == pytest.approx(rates[10]) == pytest.approx(1.0)
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_run_of_one_step_has_a_rate():
+    assert np.isfinite(float(fitting._learning_rate(DEFAULTS, 1)(0)))
+
+
+def test_each_epoch_sees_each_image_once_in_a_new_order():
+    part = split(10)
+    part["img"][:, 0, 0, 0] = np.arange(10)
+    batches = fitting._batches(part, np.arange(10), 4, seed=3)
+
+    def order():
+        return [int(image[0, 0, 0]) for index in range(len(batches)) for image in batches[index][0]]
+
+    first = order()
+    batches.on_epoch_end()
+    second = order()
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+def test_half_precision_is_chosen_only_where_the_processor_computes_in_it():
+    flags = Path("/proc/cpuinfo").read_text()
+    expected = "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    assert fitting.choose_precision("auto") == expected
+    assert fitting.choose_precision("float32") == "float32"
+
+
+def model_file(tmp_path, text):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    return path
+
+
+def test_a_model_is_built_from_its_file(tmp_path):
+    path = model_file(
+        tmp_path,
+        "import keras\n"
+        "def build_model(input_shape, num_classes):\n"
+        "    i = keras.Input(input_shape); x = keras.layers.Flatten()(i)\n"
+        "    return keras.Model(i, keras.layers.Dense(num_classes, activation='softmax')(x))\n",
+    )
+    model = fitting.build(path, (4, 4, 3), 5)
+    assert (model.input_shape, model.output_shape) == ((None, 4, 4, 3), (None, 5))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "x = 1\n",
+            r"models/mine.py has no build_model\(input_shape, num_classes\)\. Copy the example",
+        ),
+        (
+            "def build_model(a, b): return 3\n",
+            r"models/mine.py: build_model gave a int, expected a Keras model",
+        ),
+        (
+            "from keras import Input, Sequential, layers\n"
+            "def build_model(shape, n):\n"
+            "    return Sequential([Input(shape), layers.Flatten(), layers.Dense(n + 1)])\n",
+            r"gave a model with output shape \(None, 3\), expected a Keras model with output shape"
+            r" \(None, 2\)",
+        ),
+    ],
+)
+def test_a_file_that_is_no_model_is_a_sentence(tmp_path, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        fitting.build(model_file(tmp_path, text), (4, 4, 3), 2)
+
+
+def test_the_shipped_cnn_has_its_size():
+    model = fitting.build(constants.MODELS / "cnn.py", (32, 32, 3), 10)
+    assert model.count_params() == 1_250_858

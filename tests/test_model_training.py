@@ -1,0 +1,265 @@
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_raw_dataset
+
+import constants
+import data_ingestion
+import model_training
+
+TINY = """
+from keras import Input, Sequential, layers
+
+def build_model(input_shape, num_classes):
+    return Sequential([Input(input_shape), layers.Rescaling(1 / 255), layers.Flatten(),
+                       layers.Dense(num_classes, activation="softmax", dtype="float32")])
+"""
+
+
+@pytest.fixture
+def workplace(data, tmp_path):
+    """A data folder with one dataset, and folders for models and sets with one tiny model and a short set."""
+    make_raw_dataset(data / "raw_dataset" / "colours")
+    assert data_ingestion.main(["--data", str(data), "--once", "--settle", "0"]) == 0
+    (tmp_path / "models").mkdir()
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "models" / "tiny.py").write_text(TINY)
+    (tmp_path / "sets" / "short.toml").write_text("epochs = 2\nearly_stopping_patience = 0\n")
+    return tmp_path
+
+
+def options(workplace):
+    return [
+        "--data", str(workplace / "data"),
+        "--models-folder", str(workplace / "models"),
+        "--hyperparameters-folder", str(workplace / "sets"),
+    ]  # fmt: skip
+
+
+def train(workplace):
+    return model_training.main([*options(workplace), "--once"])
+
+
+def checkpoints(workplace):
+    return sorted((workplace / "data" / "model_checkpoints").glob("*.pkl"))
+
+
+def dataset_name(workplace):
+    [path] = (workplace / "data" / "dataset").glob("*.pkl")
+    return path.stem
+
+
+def weights(path):
+    """The weights in a checkpoint, read by a plain pickle.load in a process of its own."""
+    program = (
+        "import sys, pickle, numpy\n"
+        "model = pickle.load(open(sys.argv[1], 'rb'))['model']\n"
+        "numpy.savez(sys.argv[2], *model.get_weights())\n"
+    )
+    target = path.parent / "weights.npz"
+    subprocess.run([sys.executable, "-c", program, path, target], check=True, capture_output=True)
+    with np.load(target) as arrays:
+        return list(arrays.values())
+
+
+def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
+    assert train(workplace) == 0
+    [path] = checkpoints(workplace)
+    assert path.stem == f"{dataset_name(workplace)}__tiny__short"
+    description = json.loads(path.with_suffix(".json").read_text())
+    run = description["run"]
+    assert run["dataset"] == dataset_name(workplace)
+    assert (run["model"], run["hyperparameter_set"]) == ("tiny", "short")
+    assert (run["epochs"], run["images"], run["validation_images"]) == (2, 54, 6)
+    assert set(description["metrics"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    said = capsys.readouterr().out
+    assert f"{path.stem}: started (60 images, 2 epochs)" in said
+    assert f"{path.stem}: trained in " in said
+    assert "validation accuracy" in said
+    folder = path.with_suffix("")
+    assert sorted(entry.name for entry in folder.iterdir()) == ["logs", "training.log"]
+
+
+def test_the_same_seed_gives_the_same_weights(workplace):
+    train(workplace)
+    [path] = checkpoints(workplace)
+    first = weights(path)
+    path.unlink()  # a deleted checkpoint is trained again
+    train(workplace)
+    second = weights(path)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_what_is_done_stays_done_whatever_becomes_of_the_record(workplace, capsys):
+    train(workplace)
+    record = workplace / "data" / constants.TRAINING_RECORD
+    for damage in (lambda: None, record.unlink, lambda: record.write_bytes(b"damaged")):
+        damage()
+        assert train(workplace) == 0
+    assert capsys.readouterr().out.count("started") == 1
+
+
+def test_dying_between_checkpoint_and_record_trains_nothing_twice(workplace, capsys):
+    (workplace / "models" / "tiny.py").rename(workplace / "models" / "_tiny.py")
+    (workplace / "models" / "bad.py").write_text("def build_model(shape, n): return 3\n")
+    train(workplace)
+    record = workplace / "data" / constants.TRAINING_RECORD
+    before = record.read_bytes()
+    (workplace / "models" / "_tiny.py").rename(workplace / "models" / "tiny.py")
+    train(workplace)
+    assert record.read_bytes() != before
+    record.write_bytes(before)
+    capsys.readouterr()
+    train(workplace)
+    assert "started" not in capsys.readouterr().out
+    assert len(checkpoints(workplace)) == 1
+
+
+def test_an_edited_set_makes_a_run_with_a_name_of_its_own(workplace):
+    train(workplace)
+    [first] = checkpoints(workplace)
+    content = first.read_bytes()
+    (workplace / "sets" / "short.toml").write_text("epochs = 1\n")
+    train(workplace)
+    assert len(checkpoints(workplace)) == 2
+    assert first.read_bytes() == content
+    [second] = set(checkpoints(workplace)) - {first}
+    assert second.stem.startswith(f"{first.stem}__")
+
+
+BAD_MODELS = {
+    "a_raises": (
+        "def build_model(shape, n):\n    raise ValueError('no $uch\\nlayer')\n",
+        "failed: ValueError: no $uch",
+    ),
+    "b_exits": (
+        "import os\ndef build_model(shape, n):\n    os._exit(7)\n",
+        "ended with exit status 7 and no result",
+    ),
+    "c_crashes": (
+        "import ctypes\ndef build_model(shape, n):\n    ctypes.string_at(0)\n",
+        "was ended by SIGSEGV",
+    ),
+    "d_syntax": (
+        "def build_model(shape, n)\n",
+        "d_syntax.py, line 1 is not Python (expected ':'). Correct it.",
+    ),
+}
+
+
+def test_a_bad_model_fails_alone_and_says_why(workplace, capsys):
+    for name, (text, _) in BAD_MODELS.items():
+        (workplace / "models" / f"{name}.py").write_text(text)
+    assert train(workplace) == 1
+    said = capsys.readouterr().out
+    for _, reason in BAD_MODELS.values():
+        assert reason in said
+    assert [path.stem.split("__")[1] for path in checkpoints(workplace)] == ["tiny"]
+    name = f"{dataset_name(workplace)}__a_raises__short"
+    log = workplace / "data" / "model_checkpoints" / name / "training.log"
+    assert "Traceback" in log.read_text()
+    # What failed is not tried again until its file changes.
+    assert train(workplace) == 1
+    assert "started" not in capsys.readouterr().out
+    (workplace / "models" / "a_raises.py").write_text(TINY)
+    for other in ("b_exits", "c_crashes", "d_syntax"):
+        (workplace / "models" / f"{other}.py").unlink()
+    assert train(workplace) == 0
+    assert len(checkpoints(workplace)) == 1  # the same content as tiny.py: not a new run
+
+
+def test_a_damaged_dataset_fails_its_runs_and_no_others(workplace, capsys):
+    [good] = (workplace / "data" / "dataset").glob("*.pkl")
+    bad = good.with_name("2999-01-01 00:00:00.000000.pkl")
+    bad.write_bytes(good.read_bytes()[:-100])
+    shutil.copy(good.with_suffix(".json"), bad.with_suffix(".json"))
+    description = json.loads(bad.with_suffix(".json").read_text())
+    bad.with_suffix(".json").write_text(json.dumps({**description, "sha256": "0" * 64}))
+    assert train(workplace) == 1
+    assert f"{bad.name} is damaged: its SHA-256 is not the one in" in capsys.readouterr().out
+    assert len(checkpoints(workplace)) == 1
+
+
+def test_the_test_split_is_not_touched(workplace):
+    [path] = (workplace / "data" / "dataset").glob("*.pkl")
+    with open(path, "rb") as file:
+        dataset = pickle.load(file)
+    train(workplace)
+    [checkpoint] = checkpoints(workplace)
+    first = weights(checkpoint)
+    dataset["test"] = {key: value[:1] for key, value in dataset["test"].items()}
+    for old in (path, path.with_suffix(".json"), checkpoint, checkpoint.with_suffix(".json")):
+        old.unlink()
+    with open(path, "wb") as file:
+        pickle.dump(dataset, file)  # by hand, with no description
+    train(workplace)
+    assert all(np.array_equal(a, b) for a, b in zip(first, weights(checkpoint), strict=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_in_the_middle_it_loses_nothing_and_leaves_no_process(workplace, start, number):
+    (workplace / "sets" / "short.toml").write_text("epochs = 100000\nearly_stopping_patience = 0\n")
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    stage.wait_for("epoch 1 of 100000")
+    [child] = children(stage.process.pid)
+    assert stage.end(number, seconds=30) == 0
+    assert "stopped; " in stage.lines[-1]
+    assert "of 100000 and starts afresh next time" in stage.lines[-1]
+    assert not any("Traceback" in line for line in stage.lines)
+    assert not Path(f"/proc/{child}").exists()
+    (workplace / "sets" / "short.toml").write_text("epochs = 1\n")
+    assert train(workplace) == 0
+    assert len(checkpoints(workplace)) == 1
+
+
+def test_the_training_process_goes_when_the_stage_is_killed(workplace, start):
+    (workplace / "sets" / "short.toml").write_text("epochs = 100000\nearly_stopping_patience = 0\n")
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    stage.wait_for("epoch 1 of 100000")
+    [child] = children(stage.process.pid)
+    stage.end(signal.SIGKILL)
+    until = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and time.monotonic() < until:
+        os.sched_yield()
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_killed_training_process_fails_its_run_and_the_stage_goes_on(workplace, start):
+    (workplace / "sets" / "short.toml").write_text("epochs = 100000\nearly_stopping_patience = 0\n")
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    stage.wait_for("epoch 1 of 100000")
+    [child] = children(stage.process.pid)
+    os.kill(int(child), signal.SIGKILL)
+    stage.wait_for("failed: the training process was ended by SIGKILL, often for want of memory.")
+    (workplace / "sets" / "other.toml").write_text("epochs = 1\n")
+    stage.wait_for("__tiny__other: trained in")
+
+
+def test_a_wrong_setting_is_named_once_and_does_not_stand_in_the_way(workplace, capsys):
+    (workplace / "sets" / "wrong.toml").write_text("learning_rat = 1\n")
+    assert train(workplace) == 1
+    said = capsys.readouterr().out
+    assert said.count('wrong.toml: unknown key "learning_rat". Did you mean "learning_rate"?') == 1
+    assert len(checkpoints(workplace)) == 1
+
+
+def children(pid):
+    # The training process is the only one; it has a line in the kernel's list of children.
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return file.read().split()
+
+
+def test_the_stage_itself_does_not_load_tensorflow(workplace, start):
+    stage = start("model_training.py", *options(workplace))
+    stage.wait_for("trained in")
+    with open(f"/proc/{stage.process.pid}/maps") as file:
+        assert "tensorflow" not in file.read()
