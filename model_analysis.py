@@ -1,0 +1,278 @@
+"""Stage 3: analyze. Tests each new checkpoint on its dataset, writes its figures and pictures.
+
+Reads   data/model_checkpoints/*.pkl and the datasets in data/dataset that they were trained on
+Writes  data/model_analysis_results/: plot_model_<run>.pkl.png, visualize_errors_<run>.pkl.png,
+        confusion_matrix_<run>.pkl.png and <run>.json
+
+    python model_analysis.py            keep watching
+    python model_analysis.py --once     analyze what is there, then stop
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import constants
+from helper import (
+    UserError,
+    description_path,
+    printable,
+    read_json,
+    shown,
+    whole_file,
+    write_json,
+)
+from pipeline import fitting, safe_pickle, scores
+from pipeline.dataset import load_split
+from pipeline.folder_watch import FolderWatch
+from pipeline.ledger import Ledger
+from pipeline.quiet_keras import import_keras
+from pipeline.stage import keep_trying, log, run_stage, stage_parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = stage_parser(__doc__).parse_args(arguments)
+    return run_stage("analysis", options, constants.RESULTS, lambda: analyze_what_comes(options))
+
+
+def analyze_what_comes(options: argparse.Namespace) -> bool:
+    """Analyze checkpoint after checkpoint. Returns, with --once, whether each one could be."""
+    folders = [options.data / constants.CHECKPOINTS, options.data / constants.DATASETS]
+    with FolderWatch(folders, poll=options.poll) as watch:
+        analysis = Analysis(options.data, options.once)
+        log.info("watching %s", shown(folders[0]))
+        while True:
+            if checkpoint := analysis.next_checkpoint():
+                analysis.analyze(checkpoint)
+            elif options.once:
+                return analysis.all_well
+            else:
+                import_keras()  # takes seconds: better now than when a checkpoint comes
+                watch.wait()
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint to analyze and the dataset it is to be tested on."""
+
+    path: Path
+    sha256: str
+    dataset: Path
+
+    @property
+    def run(self) -> str:
+        return self.path.stem
+
+
+class Analysis:
+    """Which checkpoints are analyzed, and doing the next one."""
+
+    def __init__(self, data: Path, once: bool):
+        self.datasets, self.checkpoints = data / constants.DATASETS, data / constants.CHECKPOINTS
+        self.results, self.once = data / constants.RESULTS, once
+        self.record = Ledger(data / constants.ANALYSIS_RECORD, self._analyzed_on_disk)
+        self.all_well = True
+        self._said: dict[Path, str] = {}
+
+    def next_checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint that is neither analyzed nor failed."""
+        for path in sorted(self.checkpoints.glob("*.pkl"), reverse=True):
+            try:
+                digest = safe_pickle.digest(path)
+                if self._is_done(path, digest):
+                    continue
+                return Checkpoint(path, digest, self._dataset_of(path))
+            except FileNotFoundError:
+                continue  # it went while we looked
+            except UserError as error:
+                self._say_once(path, str(error))
+            except OSError as error:
+                self._say_once(path, f"cannot be read: {error.strerror}. Make it readable.")
+        return None
+
+    def analyze(self, checkpoint: Checkpoint) -> None:
+        """Test one checkpoint and write all there is to see of it, the .json last."""
+        began = time.monotonic()
+        try:
+            pictures, report = self._examine(checkpoint)
+        except UserError as error:
+            log.error("%s: failed: %s", checkpoint.run, error)
+            self.all_well = False
+            self._enter(checkpoint, state="failed", reason=str(error))
+            return
+        keep_trying(lambda: self._write(pictures, report), log.error, self.once)
+        self._enter(checkpoint, state="analyzed")
+        log.info(
+            "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
+            checkpoint.run,
+            time.monotonic() - began,
+            report["accuracy"],
+            len(pictures),
+            shown(self.results),
+        )
+
+    def _examine(self, checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict]:
+        """The pictures by file name, and the report."""
+        content = load_checkpoint(checkpoint.path)
+        test = load_split(checkpoint.dataset, "test")
+        probabilities = fitting.predict(content["model"], test, shown(checkpoint.path))
+        described = read_json(description_path(checkpoint.dataset))
+        names = class_names(described, test["class"].shape[1])
+        figures = scores.score(probabilities, test["label"], names)
+        run = content.get("run") if isinstance(content.get("run"), dict) else {}
+        report = {
+            "run": checkpoint.run,
+            "checkpoint_sha256": checkpoint.sha256,
+            "dataset": checkpoint.dataset.stem,
+            "dataset_sha256": run.get("dataset_sha256") or safe_pickle.digest(checkpoint.dataset),
+            **figures,
+            "trained": run,
+            "dataset_warnings": described.get("warnings", {}),
+            "versions": {"pipeline": constants.VERSION, "keras": import_keras().__version__},
+        }
+        return draw(report, content["history"], test, probabilities, names), report
+
+    def _write(self, pictures: dict[str, bytes], report: dict) -> None:
+        for name, picture in pictures.items():
+            with whole_file(self.results / name) as file:
+                file.write(picture)
+        write_json(self.results / f"{report['run']}.json", {**report, "pictures": list(pictures)})
+
+    def _enter(self, checkpoint: Checkpoint, **entry: str) -> None:
+        keep_trying(
+            lambda: self.record.record(checkpoint.sha256, run=checkpoint.run, **entry),
+            log.error,
+            self.once,
+        )
+
+    def _is_done(self, path: Path, digest: str) -> bool:
+        entry = self.record.entries.get(digest, {})
+        if entry.get("state") == "failed":
+            self.all_well = False
+            return True
+        if read_json(self.results / f"{path.stem}.json").get("checkpoint_sha256") != digest:
+            # A copy under another name is the same content, and its result is there already.
+            return (
+                entry.get("state") == "analyzed"
+                and (self.results / f"{entry.get('run')}.json").exists()
+            )
+        if not entry:  # finished just before an earlier process died
+            keep_trying(
+                lambda: self.record.record(digest, run=path.stem, state="analyzed"),
+                log.error,
+                self.once,
+            )
+        return True
+
+    def _dataset_of(self, path: Path) -> Path:
+        """The dataset that a checkpoint was trained on, found by content or else by name.
+
+        Raises:
+            UserError: it is not there.
+        """
+        run = read_json(description_path(path)).get("run")
+        run = run if isinstance(run, dict) else {}
+        name = str(run.get("dataset") or path.stem.split("__")[0])
+        named = self.datasets / Path(f"{name}.pkl").name
+        wanted = run.get("dataset_sha256")
+        if named.exists() and wanted in (None, safe_pickle.digest(named)):
+            return named
+        for dataset in sorted(self.datasets.glob("*.pkl")):
+            if safe_pickle.digest(dataset) == wanted:
+                return dataset
+        raise UserError(
+            f"waits for its dataset {printable(name)}, which is not in {shown(self.datasets)}."
+            " Put it back, or delete the checkpoint."
+        )
+
+    def _analyzed_on_disk(self) -> dict[str, dict]:
+        reports = {
+            path.stem: read_json(path).get("checkpoint_sha256")
+            for path in self.results.glob("*.json")
+        }
+        return {
+            digest: {"run": run, "state": "analyzed"}
+            for run, digest in reports.items()
+            if isinstance(digest, str)
+        }
+
+    def _say_once(self, path: Path, text: str) -> None:
+        self.all_well = False
+        if self._said.get(path) != text:
+            self._said[path] = text
+            log.error("%s: %s", printable(path.stem), text)
+
+
+def load_checkpoint(path: Path) -> dict:
+    """The dict in a checkpoint, with "model" and "history".
+
+    Raises:
+        UserError: it is damaged, not allowed, or something else.
+    """
+    content = safe_pickle.load(path)
+    if not isinstance(content, dict) or not hasattr(content.get("model"), "predict"):
+        raise UserError(
+            f'{shown(path)} is no checkpoint: a dict with "model" and "history" was expected.'
+        )
+    history = content.get("history")
+    if not isinstance(history, dict) or not all(_is_curve(values) for values in history.values()):
+        raise UserError(f'{shown(path)}: its "history" needs one list of numbers per metric.')
+    return content
+
+
+def _is_curve(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+
+
+def class_names(description: dict, count: int) -> list[str]:
+    """The names from a dataset's description, or the numbers."""
+    names = description.get("class_names")
+    if isinstance(names, list) and len(names) == count:
+        return [str(name) for name in names]
+    return [str(number) for number in range(count)]
+
+
+def draw(
+    report: dict,
+    history: dict,
+    test: dict,
+    probabilities,
+    names: list[str],
+) -> dict[str, bytes]:
+    """The pictures of one run, by file name."""
+    from pipeline import plots  # matplotlib takes its time, which --help should not wait for
+
+    run, labels = report["run"], test["label"]
+    about = {
+        "Run": run,
+        "Dataset": f"{report['dataset']} (SHA-256 {report['dataset_sha256']})",
+        "Settings": json.dumps(report["trained"].get("settings", {})),
+    }
+    worst = scores.confident_errors(probabilities, labels, constants.MOST_ERRORS)
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    return {
+        f"plot_model_{run}.pkl.png": plots.history_plot(
+            history, report["trained"].get("best_epoch"), run, about
+        ),
+        f"visualize_errors_{run}.pkl.png": plots.errors_plot(
+            test["img"][worst],
+            labels[worst],
+            predicted[worst],
+            confidence[worst],
+            names,
+            run,
+            about,
+            report["errors"],
+            len(labels),
+        ),
+        f"confusion_matrix_{run}.pkl.png": plots.confusion_plot(
+            scores.confusion_matrix(probabilities, labels), names, run, about
+        ),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,374 @@
+"""Pictures for people: numbers in, PNG out. The only module that draws."""
+
+import warnings
+from bisect import bisect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, get_font_names
+from matplotlib.ticker import MaxNLocator
+
+from helper import printable
+
+DPI = 130
+MARGIN = 0.4  # inches, on every side of every picture
+INK, GREY, FAINT, EMPTY = "#1f2933", "#5f6c7b", "#e3e8ee", "#f4f6f8"
+BLUE, ORANGE, RED, GREEN = "#2f6690", "#d9822b", "#b23a2e", "#3c7d5a"
+RIGHT = LinearSegmentedColormap.from_list("right", ["#dfeaf3", "#a3c1da", "#1f4e79"])
+WRONG = LinearSegmentedColormap.from_list("wrong", ["#fdecd6", "#f2b268", "#a8431c"])
+
+MANY_EPOCHS = 40  # from here on a large dot at each epoch would hide the line
+MANY_CLASSES = 20  # from here on zeros in the cells would hide the counts
+MOST_CLASSES = 100  # a picture of more could not be read, nor opened by some viewers
+MOST_CHARACTERS = 200  # of a name that are measured before it is cut to the room there is
+
+# Scripts and symbols that the bundled DejaVu Sans lacks, as common systems supply them. Only those
+# installed are asked for: matplotlib logs a complaint about each that is not.
+FALLBACKS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei"),
+    *("Malgun Gothic", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans Arabic"),
+    *("Noto Sans Devanagari", "Noto Sans Thai", "Noto Emoji", "Segoe UI Emoji", "Symbola"),
+)
+INSTALLED = set(get_font_names())
+STYLE = {
+    "font.family": ["DejaVu Sans", *(font for font in FALLBACKS if font in INSTALLED)],
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "axes.edgecolor": "#b8c2cc",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,  # a class may be called $x^2$, or $x^
+    "text.usetex": False,
+}
+
+
+def history_plot(
+    history: dict[str, list[float]], best_epoch: int | None, title: str, metadata: dict[str, str]
+) -> bytes:
+    """Accuracy and loss by epoch, training and validation, as a PNG.
+
+    Args:
+        history: up to four lists of one number per epoch, "accuracy", "val_accuracy", "loss" and
+            "val_loss"; any may be missing, any number may be nan.
+        best_epoch: counted from 1, or None to mark none.
+    """
+    with drawing():
+        epochs = max((len(values) for values in history.values()), default=0)
+        figure = new_figure(11.5, 5.2)
+        best = "" if best_epoch is None else f", best epoch {best_epoch}"
+        heading(figure, title, count(epochs, "epoch") + best)
+        for x, metric in ((0.95, "accuracy"), (6.55, "loss")):
+            axes = axes_at(figure, x, 1.95, 4.55, 2.45)
+            draw_metric(axes, history, metric, epochs, best_epoch)
+        return png(figure, metadata)
+
+
+def draw_metric(
+    axes: Axes, history: dict[str, list[float]], metric: str, epochs: int, best: int | None
+) -> None:
+    """One panel: the metric and its validation counterpart, and their best epoch."""
+    drawn = np.array([])
+    for prefix, words, colour in (("", "", BLUE), ("val_", "validation ", ORANGE)):
+        values = np.array(history.get(prefix + metric, []), dtype=float)
+        if len(values):
+            draw_line(axes, values, words + metric, colour)
+            drawn = np.append(drawn, values)
+    if best is not None:
+        mark_best(axes, history.get(f"val_{metric}") or history.get(metric) or [], best)
+    limit_axes(axes, drawn, epochs, metric == "accuracy")
+    axes.set_title(metric.capitalize(), loc="left", y=1.22, fontsize=12, weight="bold")
+    axes.set_xlabel("epoch")
+    axes.yaxis.set_major_formatter("{x:.4g}")  # the default may write "1e6" over the legend
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    if axes.lines:
+        # Above the panel, where it hides nothing whatever the curves do.
+        place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.99), "borderpad": 0.2}
+        axes.legend(**place, ncols=2, columnspacing=1.5, frameon=False)
+
+
+def draw_line(axes: Axes, values: np.ndarray, name: str, colour: str) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        values = np.where(finite, values, np.nan)
+        name += f" ({len(values) - finite.sum()} not a number)"
+    # A number between two nans has no line to either side: without its dot it could not be seen.
+    dot = {"markersize": 5 if len(values) < MANY_EPOCHS else 2.2, "markeredgewidth": 0}
+    epochs = np.arange(1, len(values) + 1)
+    axes.plot(epochs, values, "o-", color=colour, linewidth=1.8, label=name, **dot)
+
+
+def mark_best(axes: Axes, values: list[float], best: int) -> None:
+    """A dashed line at the epoch, a ring at its value, and the value in words."""
+    label = f"best epoch {best}"
+    if best <= len(values) and np.isfinite(values[best - 1]):
+        label += f": {values[best - 1]:.4g}"
+        ring = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.6}
+        axes.plot(best, values[best - 1], "o", color=INK, zorder=3, **ring)
+    axes.axvline(best, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label=label)
+
+
+def limit_axes(axes: Axes, values: np.ndarray, epochs: int, share: bool) -> None:
+    """Room around the values, and ticks at whole epochs only. `share`: nothing lies beyond 0..1."""
+    axes.set_xlim(0.5, max(1.5, epochs + 0.5, 1.01 * epochs))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    values = values[np.isfinite(values)]
+    if not len(values):
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=GREY)
+        return
+    low, high = values.min(), values.max()
+    room = max(0.08 * (high - low), 0.02 if share else 0.05 * abs(high), 1e-6)
+    low, high = low - room, high + room
+    axes.set_ylim((max(low, -0.02), min(high, 1.02)) if share else (low, high))
+
+
+def errors_plot(
+    images: np.ndarray,
+    true: np.ndarray,
+    predicted: np.ndarray,
+    confidence: np.ndarray,
+    class_names: Sequence[str],
+    title: str,
+    metadata: dict[str, str],
+    total_wrong: int,
+    total: int,
+) -> bytes:
+    """A grid of mistaken test images in the order given, as a PNG.
+
+    Args:
+        images: uint8 (n, height, width, 3), the most confident mistake first; 25 fill a page.
+        true, predicted: int (n,), positions in `class_names`.
+        confidence: float (n,), 0 to 1.
+        total_wrong, total: how many of how many test images are wrong, shown here or not.
+    """
+    with drawing():
+        if len(images) == 0:
+            return png(no_errors(title, total), metadata)
+        rows = -(-len(images) // 5)
+        columns = -(-len(images) // rows)
+        side = {1: 3.0, 2: 2.5}.get(columns, 1.8)
+        tall = side * min(1, images.shape[1] / images.shape[2])
+        cell = max(side + 0.4, 6.4 / columns)
+        figure = new_figure(columns * cell + 2 * MARGIN - 0.3, rows * (tall + 0.95) + 1.5)
+        heading(figure, title, errors_subtitle(len(images), total_wrong, total))
+        for i, image in enumerate(images):
+            x, y = MARGIN + i % columns * cell, 1.35 + i // columns * (tall + 0.95)
+            draw_image(axes_at(figure, x, y, side, tall), image)
+            words = class_names[true[i]], class_names[predicted[i]], percent(confidence[i])
+            write_caption(figure, x, y + tall + 0.08, cell - 0.4, *words)
+        return png(figure, metadata)
+
+
+def errors_subtitle(shown: int, wrong: int, total: int) -> str:
+    which = ", the most confident first" if wrong > 1 else ""
+    if shown < wrong:
+        which = f"; the {shown} most confident" if shown > 1 else "; the most confident one"
+    verb = "is" if wrong == 1 else "are"
+    return f"{wrong} of {count(total, 'test image')} {verb} wrong ({percent(wrong / total)}){which}"
+
+
+def no_errors(title: str, total: int) -> Figure:
+    figure = new_figure(6.8, 2.7)
+    heading(figure, title, f"0 of {count(total, 'test image')} are wrong")
+    text = f"No mistakes were made among {count(total, 'test image')}."
+    write(figure, MARGIN, 1.45, "\N{CHECK MARK}", 1, fontsize=26, color=GREEN)
+    write(figure, MARGIN + 0.55, 1.57, text, 5.5, fontsize=13)
+    return figure
+
+
+def draw_image(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(image, interpolation="nearest")  # pixels as the model saw them, not smoothed
+    axes.set_anchor("SW")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(True)
+
+
+def write_caption(
+    figure: Figure, x: float, y: float, room: float, true: str, predicted: str, confidence: str
+) -> None:
+    write(figure, x, y, f"true: {true}", room)
+    write(figure, x, y + 0.19, f"predicted: {predicted}", room, color=RED)
+    write(figure, x, y + 0.38, f"confidence: {confidence}", room, color=GREY)
+
+
+def confusion_plot(
+    matrix: np.ndarray, class_names: Sequence[str], title: str, metadata: dict[str, str]
+) -> bytes:
+    """Which class is taken for which, and each class's recall, as a PNG.
+
+    Args:
+        matrix: int (classes, classes), rows true, columns predicted. Of more than 100 classes the
+            100 with the most mistakes are drawn.
+    """
+    with drawing():
+        matrix = np.asarray(matrix, dtype=int)
+        shown = most_mistaken(matrix)
+        cell = float(np.clip(6.5 / len(shown), 0.26, 1.3))
+        size = min(10.0, 3.5 + 16 * cell)
+        names = [fit(class_names[i], 1.9, size) for i in shown]
+        widest = max(text_width(name, size) for name in names)
+        slanted = widest > 0.9 * cell
+        left, side = MARGIN + 0.4 + widest, cell * len(shown)
+        below = 0.75 * widest if slanted else 0.2
+        width = max(left + side + 0.9 + MARGIN, 7.2)
+        top = 1.15 * heading_scale(width) + 0.5
+        figure = new_figure(width, top + side + below + 0.6 + MARGIN)
+        heading(figure, title, *confusion_subtitles(matrix, len(shown)))
+        axes = axes_at(figure, left, top, side, side)
+        draw_cells(axes, matrix, shown, cell)
+        name_classes(axes, names, size, slanted)
+        draw_recall(axes, matrix, shown, size)
+        return png(figure, metadata)
+
+
+def most_mistaken(matrix: np.ndarray) -> np.ndarray:
+    """The classes to draw, in their own order."""
+    mistakes = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
+    return np.sort(np.argsort(-mistakes, kind="stable")[:MOST_CLASSES])
+
+
+def confusion_subtitles(matrix: np.ndarray, shown: int) -> tuple[str, str]:
+    right, total = int(matrix.trace()), int(matrix.sum())
+    facts = f"{right} of {count(total, 'test image')} right ({percent(right / max(total, 1))})"
+    if shown < len(matrix):
+        facts += f"; the {shown} of {len(matrix)} classes with the most mistakes"
+    return facts, "blue: right, orange: mistaken; the darker, the larger the share of its row"
+
+
+def draw_cells(axes: Axes, matrix: np.ndarray, shown: np.ndarray, cell: float) -> None:
+    """Counts, on colours by their share of the row: a big class does not outshine a small one."""
+    counts = matrix[np.ix_(shown, shown)]
+    shares = counts / np.maximum(matrix.sum(axis=1)[shown], 1)[:, None]
+    # The square root lifts a mistake of 2 % out of the background.
+    colours = WRONG(np.sqrt(shares))[..., :3]
+    diagonal = np.arange(len(shown))
+    colours[diagonal, diagonal] = RIGHT(shares.diagonal())[:, :3]
+    colours[counts == 0] = to_rgb(EMPTY)
+    edges = np.arange(len(shown) + 1) - 0.5
+    axes.pcolormesh(edges, edges, colours, edgecolors="white", linewidth=min(1.5, 4 * cell))
+    axes.set(xlim=edges[[0, -1]], ylim=edges[[-1, 0]])
+    dark = colours @ (0.299, 0.587, 0.114) < 0.5
+    size = min(12, 72 * cell * 0.36, 72 * cell * 0.85 / (0.64 * len(str(counts.max()))))
+    for row, column in np.ndindex(counts.shape):
+        number = counts[row, column]
+        if number or len(shown) < MANY_CLASSES:
+            colour = "white" if dark[row, column] else INK if number else "#a6b1bd"
+            place = {"ha": "center", "va": "center", "fontsize": size}
+            axes.text(column, row, str(number), color=colour, **place)
+
+
+def name_classes(axes: Axes, names: list[str], size: float, slanted: bool) -> None:
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=size, labelcolor=INK)
+    axes.set_yticks(range(len(names)), names)
+    slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axes.set_xticks(range(len(names)), names, **slant)
+    axes.set_ylabel("true class", fontsize=size + 1)
+    axes.set_xlabel("predicted class", fontsize=size + 1)
+
+
+def draw_recall(axes: Axes, matrix: np.ndarray, shown: np.ndarray, size: float) -> None:
+    """Beside each row, the share of the class's test images that were recognised."""
+    right = len(shown) - 0.5
+    place = {"textcoords": "offset points", "annotation_clip": False, "fontsize": size}
+    axes.annotate("recall", (right, -0.5), (10, 6), va="bottom", color=GREY, **place)
+    for row, i in enumerate(shown):
+        images = matrix[i].sum()
+        text = percent(matrix[i, i] / images) if images else "\N{EN DASH}"
+        axes.annotate(text, (right, row), (10, 0), va="center", **place)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """One look for all pictures, put back afterwards, and quiet about missing characters."""
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently", UserWarning)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def heading(figure: Figure, title: str, *subtitles: str) -> None:
+    width = figure.get_size_inches()[0]
+    scale, room = heading_scale(width), width - 2 * MARGIN
+    write(figure, MARGIN, 0.36 * scale, title, room, fontsize=14 * scale, weight="bold")
+    for line, text in enumerate(subtitles):
+        y = (0.72 + 0.23 * line) * scale
+        write(figure, MARGIN, y, text, room, fontsize=10.5 * scale, color=GREY)
+
+
+def heading_scale(width: float) -> float:
+    """Large pictures are looked at from further away."""
+    return max(1.0, width / 12)
+
+
+def axes_at(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+    """Axes whose top left corner is x, y inches from the figure's top left corner."""
+    across, down = figure.get_size_inches()
+    return figure.add_axes((x / across, 1 - (y + height) / down, width / across, height / down))
+
+
+def write(figure: Figure, x: float, y: float, text: str, room: float, **style) -> None:
+    """One line of text, at most `room` inches wide, placed as `axes_at` places axes."""
+    across, down = figure.get_size_inches()
+    text = fit(text, room, style.get("fontsize", STYLE["font.size"]), style.get("weight", "normal"))
+    figure.text(x / across, 1 - y / down, text, va="top", **style)
+
+
+def fit(text: str, room: float, size: float, weight: str = "normal") -> str:
+    """`text` on one line, with its middle left out where it is wider than `room` inches.
+
+    The middle, because long names of sibling classes often differ at their ends.
+    """
+    text = printable(text)
+    if len(text) <= MOST_CHARACTERS and text_width(text, size, weight) <= room:
+        return text
+
+    def shortened(kept: int) -> str:
+        return text[: kept - kept // 3].rstrip() + "…" + text[len(text) - kept // 3 :].lstrip()
+
+    lengths = range(min(len(text), MOST_CHARACTERS))
+    too_long = bisect(lengths, room, key=lambda kept: text_width(shortened(kept), size, weight))
+    return shortened(max(too_long - 1, 0))
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    font = FontProperties(size=size, weight=weight)
+    return RendererAgg(1, 1, DPI).get_text_width_height_descent(text, font, ismath=False)[0] / DPI
+
+
+def count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def percent(share: float) -> str:
+    """Rounded, but never to a 0 or 100 that it is not."""
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %"
+
+
+def png(figure: Figure, metadata: dict[str, str]) -> bytes:
+    """The picture as a file's bytes, `metadata` as its text entries."""
+    buffer = BytesIO()
+    # A lone surrogate (half a character, as a file name can hold) has no form in a PNG.
+    texts = {k: str(v).encode("utf-8", "backslashreplace").decode() for k, v in metadata.items()}
+    figure.savefig(buffer, format="png", dpi=DPI, metadata=texts)
+    return buffer.getvalue()

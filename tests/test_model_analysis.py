@@ -1,0 +1,222 @@
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from conftest import make_raw_dataset
+from PIL import Image
+from sklearn.metrics import confusion_matrix, f1_score
+
+import constants
+import data_ingestion
+import model_analysis
+from helper import sha256_of
+from pipeline import safe_pickle
+from pipeline.quiet_keras import import_keras
+
+keras = import_keras()
+
+
+def tiny_model(classes=3, size=32, seed=0):
+    keras.utils.set_random_seed(seed)
+    layers = [keras.Input((size, size, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
+    return keras.Sequential([*layers, keras.layers.Dense(classes, activation="softmax")])
+
+
+HISTORY = {
+    "loss": [1.0, 0.5],
+    "accuracy": [0.5, 0.8],
+    "val_loss": [1.1, 0.7],
+    "val_accuracy": [0.4, 0.7],
+}
+
+
+@pytest.fixture
+def dataset(data):
+    """The name of the one dataset there is, three classes with names."""
+    make_raw_dataset(data / "raw_dataset" / "colours", names=True)
+    assert data_ingestion.main(["--data", str(data), "--once", "--settle", "0"]) == 0
+    (data / "model_checkpoints").mkdir(exist_ok=True)
+    [path] = (data / "dataset").glob("*.pkl")
+    return path.stem
+
+
+def put_checkpoint(data, name, dataset, **keywords):
+    """What training leaves behind: a checkpoint and its description."""
+    path = data / "model_checkpoints" / f"{name}.pkl"
+    digest = sha256_of(data / "dataset" / f"{dataset}.pkl")
+    run = {"dataset": dataset, "dataset_sha256": digest, "settings": {"epochs": 2}, "best_epoch": 2}
+    content = {"model": tiny_model(**keywords), "history": HISTORY, "run": run}
+    safe_pickle.publish(path, content, {"run": run})
+    return path
+
+
+def analyze(data):
+    return model_analysis.main(["--data", str(data), "--once"])
+
+
+def report(data, name):
+    return json.loads((data / "model_analysis_results" / f"{name}.json").read_text())
+
+
+def test_pictures_and_figures_appear_under_their_names(data, dataset, capsys):
+    put_checkpoint(data, dataset, dataset)
+    assert analyze(data) == 0
+    results = data / "model_analysis_results"
+    assert sorted(path.name for path in results.iterdir()) == [
+        f"{dataset}.json",
+        f"confusion_matrix_{dataset}.pkl.png",
+        f"plot_model_{dataset}.pkl.png",
+        f"visualize_errors_{dataset}.pkl.png",
+    ]
+    said = capsys.readouterr().out
+    assert f"{dataset}: analyzed in " in said
+    assert f"test accuracy {report(data, dataset)['accuracy']:.3f}, 3 pictures" in said
+
+
+def test_the_figures_are_those_of_the_model_on_the_test_split(data, dataset):
+    path = put_checkpoint(data, dataset, dataset)
+    analyze(data)
+    with open(path, "rb") as file:
+        model = pickle.load(file)["model"]
+    with open(data / "dataset" / f"{dataset}.pkl", "rb") as file:
+        test = pickle.load(file)["test"]
+    predicted = model.predict(test["img"], verbose=0).argmax(1)
+    figures = report(data, dataset)
+    assert figures["accuracy"] == pytest.approx((predicted == test["label"]).mean())
+    assert figures["errors"] == int((predicted != test["label"]).sum())
+    assert figures["test_images"] == 15
+    assert [row["class"] for row in figures["classes"]] == ["blue", "green", "red"]
+    f1 = f1_score(test["label"], predicted, average=None, labels=[0, 1, 2], zero_division=np.nan)
+    for row, expected in zip(figures["classes"], f1, strict=True):
+        assert row["f1"] == (None if np.isnan(expected) else pytest.approx(expected))
+    recall = np.diag(confusion_matrix(test["label"], predicted, labels=[0, 1, 2])) / 5
+    assert [row["recall"] for row in figures["classes"]] == pytest.approx(list(recall))
+    assert 0 <= figures["calibration_error"] <= 1
+    assert figures["dataset_sha256"] == sha256_of(data / "dataset" / f"{dataset}.pkl")
+
+
+def test_each_picture_says_what_it_shows(data, dataset):
+    put_checkpoint(data, dataset, dataset)
+    analyze(data)
+    pictures = list((data / "model_analysis_results").glob("*.png"))
+    assert len(pictures) == 3
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert picture.text["Run"] == dataset
+            assert sha256_of(data / "dataset" / f"{dataset}.pkl") in picture.text["Dataset"]
+            assert json.loads(picture.text["Settings"]) == {"epochs": 2}
+
+
+def test_nothing_is_done_twice_whatever_becomes_of_the_record(data, dataset, capsys):
+    put_checkpoint(data, dataset, dataset)
+    record = data / constants.ANALYSIS_RECORD
+    for damage in (
+        lambda: None,
+        lambda: None,
+        record.unlink,
+        lambda: record.write_bytes(b"damaged"),
+    ):
+        damage()
+        assert analyze(data) == 0
+    assert capsys.readouterr().out.count(": analyzed in") == 1
+
+
+def test_a_deleted_result_is_made_again(data, dataset, capsys):
+    put_checkpoint(data, dataset, dataset)
+    analyze(data)
+    for path in (data / "model_analysis_results").iterdir():
+        path.unlink()
+    assert analyze(data) == 0
+    assert capsys.readouterr().out.count(": analyzed in") == 2
+
+
+def test_dying_before_the_record_gives_no_second_result(data, dataset, capsys):
+    put_checkpoint(data, dataset, dataset)
+    analyze(data)
+    (data / constants.ANALYSIS_RECORD).unlink()
+    (data / "model_analysis_results" / f"{dataset}.json").rename(data / "aside.json")
+    analyze(data)  # died before the .json, which comes last: done again
+    assert capsys.readouterr().out.count(": analyzed in") == 2
+
+
+def test_a_copy_under_another_name_is_no_new_checkpoint(data, dataset, capsys):
+    path = put_checkpoint(data, dataset, dataset)
+    for ending in (".pkl", ".json"):
+        shutil.copy(path.with_suffix(ending), path.with_name("a copy" + ending))
+    assert analyze(data) == 0
+    assert capsys.readouterr().out.count(": analyzed in") == 1
+
+
+def test_a_checkpoint_without_description_finds_its_dataset_by_name(data, dataset):
+    path = put_checkpoint(data, f"{dataset}__mine__long", dataset)
+    path.with_suffix(".json").unlink()
+    assert analyze(data) == 0
+    assert report(data, path.stem)["dataset"] == dataset
+
+
+def test_a_renamed_dataset_is_found_by_its_content(data, dataset):
+    put_checkpoint(data, dataset, dataset)
+    for ending in (".pkl", ".json"):
+        (data / "dataset" / f"{dataset}{ending}").rename(data / "dataset" / f"renamed{ending}")
+    assert analyze(data) == 0
+    assert report(data, dataset)["dataset"] == "renamed"
+
+
+def test_a_missing_dataset_is_waited_for(data, dataset, capsys):
+    put_checkpoint(data, dataset, dataset)
+    path = data / "dataset" / f"{dataset}.pkl"
+    path.rename(data / "aside.pkl")
+    assert analyze(data) == 1
+    assert f"{dataset}: waits for its dataset {dataset}, which is not in" in capsys.readouterr().out
+    (data / "aside.pkl").rename(path)
+    assert analyze(data) == 0
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("proof", "w"))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            {"model": 3, "history": {}},
+            'is no checkpoint: a dict with "model" and "history" was expected.',
+        ),
+        ([1, 2], 'is no checkpoint: a dict with "model" and "history" was expected.'),
+        (Evil(), "asks for io.open, which this project never writes. Not loaded."),
+    ],
+)
+def test_a_bad_checkpoint_is_named_and_does_not_stand_in_the_way(
+    data, dataset, capsys, content, sentence, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (data / "model_checkpoints" / f"{dataset}__z__z.pkl").write_bytes(pickle.dumps(content))
+    put_checkpoint(data, dataset, dataset)
+    assert analyze(data) == 1
+    said = capsys.readouterr().out
+    assert sentence in said
+    assert f"{dataset}: analyzed in" in said
+    assert not (tmp_path / "proof").exists()
+    analyze(data)
+    assert sentence not in capsys.readouterr().out  # not tried again until its content changes
+
+
+def test_a_model_for_other_images_is_a_sentence(data, dataset, capsys):
+    put_checkpoint(data, dataset, dataset, size=16)
+    assert analyze(data) == 1
+    assert "takes (None, 16, 16, 3) and gives (None, 3); its dataset needs (None, 32, 32, 3)" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_damaged_checkpoint_is_noticed(data, dataset, capsys):
+    path = put_checkpoint(data, dataset, dataset)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert analyze(data) == 1
+    assert "is damaged: its SHA-256 is not the one in" in capsys.readouterr().out
