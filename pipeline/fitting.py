@@ -107,7 +107,7 @@ def fit(
         restore_best_weights=True,
     )
     history = model.fit(
-        _batches(split, fitted, size, settings["seed"]),
+        _batches(split, fitted, size, settings),
         validation_data=_batches(split, held_out, 512) if len(held_out) else None,
         epochs=settings["epochs"],
         verbose=0,
@@ -176,10 +176,13 @@ def _learning_rate(settings: dict, steps: int) -> object:
     )
 
 
-def _batches(split: dict[str, np.ndarray], places: np.ndarray, size: int, seed: int | None = None):
-    """The images at `places` and their one-hot classes in batches; with a seed, in a new order each epoch.
+def _batches(
+    split: dict[str, np.ndarray], places: np.ndarray, size: int, settings: dict | None = None
+):
+    """The images at `places` and their one-hot classes in batches.
 
-    The order of an epoch depends on the seed and on the epoch's number alone.
+    With settings, in a new order each epoch and augmented. What an epoch draws depends on the seed
+    and on the epoch's number alone.
     """
     images, classes = split["img"], split["class"]
 
@@ -187,24 +190,43 @@ def _batches(split: dict[str, np.ndarray], places: np.ndarray, size: int, seed: 
         def __init__(self):
             super().__init__()
             self.epoch = 0
-            self._order()
+            self._draw()
 
-        def _order(self) -> None:
-            draw = np.random.default_rng([seed or 0, self.epoch])
-            self.order = places if seed is None else draw.permutation(places)
+        def _draw(self) -> None:
+            self.order, self.layers = places, []
+            if settings:
+                draw = np.random.default_rng([settings["seed"], self.epoch])
+                self.order = draw.permutation(places)
+                self.layers = _augmentation(settings, int(draw.integers(2**31)))
 
         def __len__(self) -> int:
             return -(-len(places) // size)
 
         def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
             chosen = self.order[index * size : (index + 1) * size]
-            return images[chosen], classes[chosen]
+            batch = images[chosen]
+            for layer in self.layers:
+                batch = layer(batch, training=True)
+            return np.asarray(batch), classes[chosen]
 
         def on_epoch_end(self) -> None:
             self.epoch += 1
-            self._order()
+            self._draw()
 
     return Batches()
+
+
+def _augmentation(settings: dict, seed: int) -> list:
+    """Keras's layers that flip and shift images at random."""
+    layers = import_keras().layers
+    flip, shift = settings["augmentation.flip"], settings["augmentation.shift"]
+    exact = {"seed": seed, "dtype": "float32"}
+    found = []
+    if flip != "none":
+        found.append(layers.RandomFlip(flip, **exact))
+    if shift:
+        found.append(layers.RandomTranslation(shift, shift, fill_mode="nearest", **exact))
+    return found
 
 
 def _telling(listener: Listener) -> object:

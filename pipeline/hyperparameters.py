@@ -2,6 +2,7 @@
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,10 @@ SETTINGS = {
     "optimizer": Setting("adam", choices=("adam", "adamw", "sgd", "rmsprop")),
     "learning_rate": Setting(0.002, above=True, most=10.0),
     "learning_rate_schedule": Setting("cosine", choices=("constant", "cosine")),
+    "augmentation.flip": Setting(
+        "none", choices=("none", "horizontal", "vertical", "horizontal_and_vertical")
+    ),
+    "augmentation.shift": Setting(0.0, most=0.5),
     "label_smoothing": Setting(0.1, most=1.0, below=True),
     "validation_split": Setting(0.1, most=0.9),
     "early_stopping_patience": Setting(6, most=100_000),
@@ -74,12 +79,23 @@ def read_hyperparameters(path: Path) -> dict[str, object]:
         raise HyperparameterError(
             f"{shown(path)} is no TOML file ({printable(error)}). Correct that line."
         ) from None
+    found = dict(_flat(found))
     for key, value in found.items():
         _check(shown(path), key, value)
     return {
         key: type(setting.default)(found.get(key, setting.default))
         for key, setting in SETTINGS.items()
     }
+
+
+def _flat(table: dict, before: str = "") -> Iterator[tuple[str, object]]:
+    """Keys and values, those of a known table by their dotted names."""
+    for key, value in table.items():
+        name = before + key
+        if isinstance(value, dict) and any(known.startswith(f"{name}.") for known in SETTINGS):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
 
 
 def _check(file: str, key: str, value: object) -> None:

@@ -156,7 +156,7 @@ def test_a_run_of_one_step_has_a_rate():
 def test_each_epoch_sees_each_image_once_in_a_new_order():
     part = split(10)
     part["img"][:, 0, 0, 0] = np.arange(10)
-    batches = fitting._batches(part, np.arange(10), 4, seed=3)
+    batches = fitting._batches(part, np.arange(10), 4, {**DEFAULTS, "seed": 3})
 
     def order():
         return [int(image[0, 0, 0]) for index in range(len(batches)) for image in batches[index][0]]
@@ -166,6 +166,47 @@ def test_each_epoch_sees_each_image_once_in_a_new_order():
     second = order()
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
+
+
+def augmented(epoch=0, **settings):
+    """One batch of 32 images with a bright top left corner, as the model gets it in an epoch."""
+    images = np.zeros((32, 8, 8, 3), np.uint8)
+    images[:, :4, :4] = 200
+    part = {"img": images, "class": np.eye(32, dtype=np.float32)}
+    settings = {f"augmentation.{name}": value for name, value in settings.items()}
+    batches = fitting._batches(part, np.arange(32), 32, {**DEFAULTS, **settings})
+    for _ in range(epoch):
+        batches.on_epoch_end()
+    return batches[0][0]
+
+
+def test_without_augmentation_the_images_are_as_they_are():
+    assert augmented().dtype == np.uint8
+    assert (augmented()[:, :4, :4] == 200).all()
+
+
+def test_flipped_images_have_their_corner_on_either_side():
+    right = (augmented(flip="horizontal")[:, 0, 7, 0] == 200).sum()
+    assert 0 < right < 32
+
+
+def test_shifted_images_differ_but_keep_size_and_range():
+    images = augmented(shift=0.25)
+    assert images.shape == (32, 8, 8, 3)
+    assert 0 <= images.min() <= images.max() <= 200
+    assert len({image.tobytes() for image in images}) > 5
+
+
+def test_a_shift_is_no_larger_than_allowed():
+    images = augmented(shift=0.25)
+    assert (images[:, 0:2, 0:2] == 200).all()
+    assert (images[:, 6:, 6:] == 0).all()
+
+
+def test_augmentation_depends_on_seed_and_epoch_alone():
+    settings = {"flip": "horizontal", "shift": 0.2}
+    assert np.array_equal(augmented(2, **settings), augmented(2, **settings))
+    assert not np.array_equal(augmented(2, **settings), augmented(3, **settings))
 
 
 def test_half_precision_is_chosen_only_where_the_processor_computes_in_it():

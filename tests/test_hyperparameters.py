@@ -1,4 +1,5 @@
 import random
+import re
 import tomllib
 
 import pytest
@@ -32,9 +33,42 @@ def error_of(read, tmp_path):
     return error_of_text
 
 
-def test_the_shipped_set_spells_out_every_default():
-    assert tomllib.loads(SHIPPED.read_text("utf-8")) == DEFAULTS
-    assert read_hyperparameters(SHIPPED) == DEFAULTS
+def test_the_shipped_set_names_each_setting_that_has_no_plain_off():
+    shipped = read_hyperparameters(SHIPPED)
+    assert shipped == {**DEFAULTS, "augmentation.shift": 0.05}
+    named = set(tomllib.loads(SHIPPED.read_text("utf-8"))) - {"augmentation"}
+    assert named == {key for key in DEFAULTS if not key.startswith("augmentation.")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["augmentation.shift = 0.2", "[augmentation]\nshift = 0.2", "augmentation = {shift = 0.2}"],
+)
+def test_a_setting_with_a_dot_can_stand_in_a_table(read, text):
+    assert read(text) == {**DEFAULTS, "augmentation.shift": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "augmentation.shfit = 0.2",
+            'unknown key "augmentation.shfit". Did you mean "augmentation.shift"?',
+        ),
+        ("augmentation = 0.2", 'unknown key "augmentation". Did you mean "augmentation.'),
+        (
+            "augmentation.flip = true",
+            'augmentation.flip is True, expected one of "none", "horizontal"',
+        ),
+        (
+            "[augmentation.shift]\nx = 1",
+            "augmentation.shift is {'x': 1}, expected a number, 0 or more",
+        ),
+    ],
+)
+def test_a_wrong_setting_in_a_table_is_named_in_full(read, text, sentence):
+    with pytest.raises(HyperparameterError, match=re.escape(sentence)):
+        read(text)
 
 
 def test_missing_keys_are_filled_in(read):
@@ -136,6 +170,7 @@ def test_the_ends_of_each_range_belong_to_it_or_not_as_the_sentence_says(read):
         "epochs": [1, 100_000],
         "batch_size": [1, 65_536],
         "learning_rate": [5e-324, 10],
+        "augmentation.shift": [0, 0.5],
         "label_smoothing": [0, 0.9999],
         "validation_split": [0, 0.9],
         "early_stopping_patience": [0, 100_000],
