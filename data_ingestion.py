@@ -182,6 +182,7 @@ class Ingestion:
     def _ingest(self, place: Path, stock: Stock, sight: Sight) -> None:
         began = time.monotonic()
         total = sum(len(split.images()) for split in stock.splits.values())
+        log.debug("%s: reading %s images", shown(place), f"{total:,}")
         try:
             with progress_bar(total, "ingestion | reading", " images") as bar:
                 raw = read(place, stock, self.options.image_size, bar.update)

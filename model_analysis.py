@@ -96,6 +96,7 @@ class Analysis:
     def analyze(self, checkpoint: Checkpoint) -> None:
         """Test one checkpoint and write all there is to see of it, the .json last."""
         began = time.monotonic()
+        log.debug("%s: started", checkpoint.run)
         try:
             pictures, report = self._examine(checkpoint)
         except UserError as error:
