@@ -11,8 +11,22 @@ from PIL import Image
 
 from pipeline import plots
 
-METADATA = {"Run": "2022-06-08 20:57:20.868637", "Dataset": "猫と犬 é", "Settings": "epochs = 2\nseed = 1"}
-HOSTILE = ["$x^2$", "$x^", "=cmd", "<script>", "two\nlines \x1b[31m", "猫 😀", "", "half \ud800", "w" * 5000]
+METADATA = {
+    "Run": "2022-06-08 20:57:20.868637",
+    "Dataset": "猫と犬 é",
+    "Settings": "epochs = 2\nseed = 1",
+}
+HOSTILE = [
+    "$x^2$",
+    "$x^",
+    "=cmd",
+    "<script>",
+    "two\nlines \x1b[31m",
+    "猫 😀",
+    "",
+    "half \ud800",
+    "w" * 5000,
+]
 NAN = float("nan")
 
 
@@ -78,7 +92,9 @@ def errors_png(
     confidence = np.linspace(0.9999, 0.4, count)
     wrong = count if wrong is None else wrong
     predicted = (true + 1) % len(names)
-    return plots.errors_plot(images, true, predicted, confidence, names, title, METADATA, wrong, total)
+    return plots.errors_plot(
+        images, true, predicted, confidence, names, title, METADATA, wrong, total
+    )
 
 
 def matrix_of(classes: int) -> np.ndarray:
@@ -242,7 +258,9 @@ def test_errors_of_any_number_are_all_drawn_in_their_order(count):
     images = np.zeros((count, 4, 4, 3), np.uint8)
     images[..., 0] = reds[:, None, None]
     labels = np.zeros(count, int)
-    png = plots.errors_plot(images, labels, labels + 1, reds / 256, ["cat", "dog"], "", {}, count, 60)
+    png = plots.errors_plot(
+        images, labels, labels + 1, reds / 256, ["cat", "dog"], "", {}, count, 60
+    )
     drawn = pixels(png)
     corners = []
     for red in reds:
