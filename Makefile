@@ -1,0 +1,46 @@
+# make demo   see it work: set up, train on real digits, say where the pictures are
+# make run    keep everything running in this terminal; Ctrl-C stops it
+# make test   set up and pass the tests
+# make lint   ruff
+# make bench  measure: how soon each stage reacts, what it costs while idle
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo run test lint format bench clean
+
+demo: .venv/installed
+	@$(BIN)/python -m pipeline.demo
+
+run: .venv/installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/honcho start
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11. Name a newer one: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "setting up .venv (once; downloads about 700 MB)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/reaction.py
+	$(BIN)/python benchmarks/idle.py
+
+clean:
+	rm -rf .venv

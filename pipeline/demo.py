@@ -1,0 +1,99 @@
+"""See the whole pipeline work once: start the three stages, drop a raw dataset, wait for its pictures."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import constants
+from helper import read_json, shown
+
+STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")
+PATIENCE = 600  # seconds
+
+
+def main() -> int:
+    seed = random.randrange(10**6)  # another train/test split each time
+    raw = constants.DATA / constants.RAW_DATASETS / f"digits-{seed}"
+    stages = {name: start(name) for name in STAGES}
+    try:
+        subprocess.run(
+            [sys.executable, "generate_raw_dataset.py", "--seed", str(seed), "--output", str(raw)],
+            cwd=constants.ROOT,
+            check=True,
+        )
+        report = wait_for_report(raw, stages)
+    except KeyboardInterrupt:
+        return 130
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    finally:
+        stop(stages)
+    if not report:
+        print("No result came. The lines above say why.", file=sys.stderr)
+        return 1
+    tell(raw, report)
+    return 0
+
+
+def start(name: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, name], cwd=constants.ROOT)
+
+
+def wait_for_report(raw: Path, stages: dict[str, subprocess.Popen]) -> dict:
+    """The analysis of what was made of `raw`; {} if a stage ends or it takes too long."""
+    results = constants.DATA / constants.RESULTS
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        name = dataset_of(raw)
+        if name and (report := read_json(results / f"{name}.json")):
+            return report
+        for stage, process in list(stages.items()):
+            if process.poll() is not None:  # one that runs in another terminal does the work then
+                print(
+                    f"{stage} is not started here; if it runs in another terminal, that one works"
+                )
+                del stages[stage]
+        time.sleep(0.2)
+    return {}
+
+
+def dataset_of(raw: Path) -> str | None:
+    descriptions = (constants.DATA / constants.DATASETS).glob("*.json")
+    return next(
+        (path.stem for path in descriptions if read_json(path).get("raw_dataset") == shown(raw)),
+        None,
+    )
+
+
+def stop(stages: dict[str, subprocess.Popen]) -> None:
+    for process in stages.values():
+        process.send_signal(signal.SIGINT)
+    for process in stages.values():
+        process.wait()
+
+
+def tell(raw: Path, report: dict) -> None:
+    run, results = report["run"], constants.DATA / constants.RESULTS
+    checkpoints = constants.DATA / constants.CHECKPOINTS
+    print(
+        f"""
+Right on {report["accuracy"]:.1%} of {report["test_images"]} test images that the model had never seen.
+
+  raw dataset   {shown(raw)}
+  dataset       {shown(constants.DATA / constants.DATASETS / f"{report['dataset']}.pkl")}
+  checkpoint    {shown(checkpoints / f"{run}.pkl")}
+  curves        {shown(results / f"plot_model_{run}.pkl.png")}
+  mistakes      {shown(results / f"visualize_errors_{run}.pkl.png")}
+  confusions    {shown(results / f"confusion_matrix_{run}.pkl.png")}
+  figures       {shown(results / f"{run}.json")}
+  TensorBoard   .venv/bin/tensorboard --logdir {shown(checkpoints)}
+
+Next: make run, and drop a folder of your own into {shown(constants.DATA / constants.RAW_DATASETS)}."""
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

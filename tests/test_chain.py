@@ -1,0 +1,166 @@
+"""The whole main job: three scripts as processes, a dropped folder, and the pictures at the end."""
+
+import json
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import Process, make_raw_dataset
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")
+
+
+class Chain:
+    """The three stages on one data folder; the name of the dataset that was dropped first."""
+
+    def __init__(self, data, built):
+        self.data = data
+        self.stages = {script: Process(script, "--data", data) for script in STAGES}
+        for stage in self.stages.values():
+            stage.wait_for("watching")
+        make_raw_dataset(built, train=90, test=30, names=True).rename(
+            data / "raw_dataset" / "colours"
+        )
+        line = self.stages["data_ingestion.py"].wait_for("ingested as dataset")
+        self.name = line.split("ingested as dataset ")[1].split(" in ")[0]
+        self.stages["model_analysis.py"].wait_for(f"{self.name}: analyzed in")
+
+    def path(self, folder, name):
+        return self.data / folder / name
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chain")
+    chain = Chain(folder / "data", folder / "built")
+    yield chain
+    for stage in chain.stages.values():
+        stage.process.kill()
+
+
+def in_a_fresh_process(program, *arguments):
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(ended.stdout)
+
+
+def test_one_drop_gives_each_file_under_its_name(chain):
+    name = chain.name
+    for folder, names in {
+        "dataset": [f"{name}.json", f"{name}.pkl"],
+        "model_checkpoints": [name, f"{name}.json", f"{name}.pkl"],
+        "model_analysis_results": [
+            f"{name}.json",
+            f"confusion_matrix_{name}.pkl.png",
+            f"plot_model_{name}.pkl.png",
+            f"visualize_errors_{name}.pkl.png",
+        ],
+    }.items():
+        assert (
+            sorted(path.name for path in (chain.data / folder).iterdir() if name in path.name)
+            == names
+        )
+
+
+def test_the_model_has_learned(chain):
+    report = json.loads(chain.path("model_analysis_results", f"{chain.name}.json").read_text())
+    assert report["accuracy"] > 0.9
+    assert report["test_images"] == 30
+
+
+def test_the_pictures_are_pictures(chain):
+    for path in (chain.data / "model_analysis_results").glob("*.png"):
+        with Image.open(path) as picture:
+            picture.load()
+            assert picture.text["Run"] == chain.name
+            assert min(picture.size) > 300
+
+
+def test_a_plain_pickle_load_reads_the_dataset_with_numpy_alone(chain):
+    program = (
+        "import json, pickle, sys\n"
+        "dataset = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "print(json.dumps([list(dataset['train']['img'].shape), 'keras' in sys.modules]))"
+    )
+    assert in_a_fresh_process(program, chain.path("dataset", f"{chain.name}.pkl")) == [
+        [90, 32, 32, 3],
+        False,
+    ]
+
+
+def test_a_plain_pickle_load_gives_the_model_that_was_analyzed(chain):
+    program = (
+        "import json, pickle, sys\n"
+        "checkpoint = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "test = pickle.load(open(sys.argv[2], 'rb'))['test']\n"
+        "predicted = checkpoint['model'].predict(test['img'], batch_size=512, verbose=0).argmax(1)\n"
+        "epochs = {name: len(values) for name, values in checkpoint['history'].items()}\n"
+        "loss = checkpoint['model'].evaluate(test['img'], test['class'], verbose=0)[0]\n"
+        "print(json.dumps([float((predicted == test['label']).mean()), epochs, loss > 0]))"
+    )
+    paths = [chain.path(folder, f"{chain.name}.pkl") for folder in ("model_checkpoints", "dataset")]
+    accuracy, epochs, has_loss = in_a_fresh_process(program, *paths)
+    report = json.loads(chain.path("model_analysis_results", f"{chain.name}.json").read_text())
+    assert accuracy == pytest.approx(report["accuracy"])
+    assert set(epochs) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert len(set(epochs.values())) == 1
+    assert has_loss
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_tensorboard_reads_one_point_per_epoch(chain, split):
+    description = json.loads(chain.path("model_checkpoints", f"{chain.name}.json").read_text())
+    folder = chain.path("model_checkpoints", chain.name) / "logs" / split
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    for tag in ("epoch_loss", "epoch_accuracy"):
+        steps = [point.step for point in events.Tensors(tag)]
+        assert steps == list(range(description["run"]["epochs"]))
+
+
+def test_a_dataset_dropped_in_by_hand_is_trained_and_analyzed(chain):
+    with open(chain.path("dataset", f"{chain.name}.pkl"), "rb") as file:
+        dataset = pickle.load(file)
+    dataset["train"]["img"] = np.ascontiguousarray(dataset["train"]["img"][:, ::-1])
+    built = chain.data / "mine.pkl"
+    with open(built, "wb") as file:
+        pickle.dump(dataset, file, protocol=4)
+    built.rename(chain.path("dataset", "mine.pkl"))
+    chain.stages["model_training.py"].wait_for("mine: trained in")
+    chain.stages["model_analysis.py"].wait_for("mine: analyzed in")
+
+
+def test_the_same_folder_again_is_nothing_new(chain):
+    shutil.copytree(chain.path("raw_dataset", "colours"), chain.path("raw_dataset", "again"))
+    line = chain.stages["data_ingestion.py"].wait_for("again: same content")
+    assert line.endswith(f"same content as dataset {chain.name}, nothing new")
+
+
+def test_a_second_process_of_a_stage_says_so_and_ends(chain):
+    for script, stage in chain.stages.items():
+        second = Process(script, "--data", chain.data)
+        assert second.end() == 1
+        assert f"is already running as process {stage.process.pid}." in second.lines[0]
+        assert len(second.lines) == 1
+
+
+def test_each_stage_stops_with_one_line(chain):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGINT)
+    for stage, number in zip(chain.stages.values(), numbers, strict=True):
+        assert stage.end(number, seconds=30) == 0
+        assert stage.lines[-1].endswith("| stopped")
+        assert all(
+            line[8:].startswith((" ingestion | ", " training  | ", " analysis  | "))
+            for line in stage.lines
+        )
+    assert list(chain.data.rglob("*.partial")) == []
