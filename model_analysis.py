@@ -25,7 +25,7 @@ from helper import (
     whole_file,
     write_json,
 )
-from pipeline import fitting, safe_pickle, scores
+from pipeline import safe_pickle, scores
 from pipeline.dataset import load_split
 from pipeline.folder_watch import FolderWatch
 from pipeline.ledger import Ledger
@@ -117,6 +117,8 @@ class Analysis:
 
     def _examine(self, checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict]:
         """The pictures by file name, and the report."""
+        from pipeline import fitting  # Keras takes seconds, which --help should not wait for
+
         content = load_checkpoint(checkpoint.path)
         test = load_split(checkpoint.dataset, "test")
         probabilities = fitting.predict(content["model"], test, shown(checkpoint.path))

@@ -8,7 +8,6 @@ Writes  data/model_checkpoints/<run>.pkl and <run>.json, <run>/logs for TensorBo
 """
 
 import argparse
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -43,6 +42,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="where the hyperparameter sets are (default: hyperparameters)",
     )
+    parser.add_argument(
+        "--preempt",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let a newer dataset go first: pause the running run after its epoch (default: yes)",
+    )
     options = parser.parse_args(arguments)
     for folder in (options.models_folder, options.hyperparameters_folder):
         if not folder.is_dir():
@@ -55,7 +60,7 @@ def train_what_waits(options: argparse.Namespace) -> bool:
     sources = options.models_folder.absolute(), options.hyperparameters_folder.absolute()
     queue = RunQueue(options.data, *sources)
     with FolderWatch(queue.folders(), poll=options.poll) as watch, TrainingProcess() as process:
-        training = Training(queue, process, options.data / constants.CHECKPOINTS, options.once)
+        training = Training(queue, watch, process, options)
         log.info("watching %s", ", ".join(shown(folder) for folder in queue.folders()))
         while True:
             if run := training.next_run():
@@ -70,9 +75,17 @@ def train_what_waits(options: argparse.Namespace) -> bool:
 class Training:
     """Which runs are done, and doing the next one."""
 
-    def __init__(self, queue: RunQueue, process: TrainingProcess, checkpoints: Path, once: bool):
-        self.queue, self.process, self.checkpoints, self.once = queue, process, checkpoints, once
-        self.record = Ledger(checkpoints.parent / constants.TRAINING_RECORD, self._trained_on_disk)
+    def __init__(
+        self,
+        queue: RunQueue,
+        watch: FolderWatch,
+        process: TrainingProcess,
+        options: argparse.Namespace,
+    ):
+        self.queue, self.watch, self.process = queue, watch, process
+        self.once, self.preempt = options.once, options.preempt
+        self.checkpoints = options.data / constants.CHECKPOINTS
+        self.record = Ledger(options.data / constants.TRAINING_RECORD, self._trained_on_disk)
         self.all_well = True
         self._problems: list[str] = []
 
@@ -98,19 +111,30 @@ class Training:
         count = read_json(description_path(run.dataset.path)).get("counts", {}).get("train")
         images = f"{count:,} images, " if isinstance(count, int) else ""
         log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
-        self._clear_folder(name)
-        outcome = self.process.train(self._job(run, name))
-        if outcome["event"] == "trained":
-            log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
-            self._enter(run, state="trained", name=name)
-        elif outcome["event"] == "failed":
-            log.error("%s: failed: %s", name, outcome["reason"])
-            self._enter(run, state="failed", name=name, reason=outcome["reason"])
-        else:  # the disk did not take it: not the run's fault
-            log.error("%s: %s", name, outcome["reason"])
-            if self.once:
-                raise OSError(outcome["reason"])
-            time.sleep(constants.RETRY)
+        outcome = self.process.train(
+            self._job(run, name), lambda report: self._should_pause(run, report)
+        )
+        match outcome["event"]:
+            case "trained":
+                log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
+                self._enter(run, state="trained", name=name)
+            case "failed":
+                log.error("%s: failed: %s", name, outcome["reason"])
+                self._enter(run, state="failed", name=name, reason=outcome["reason"])
+            case "paused":
+                log.info("%s: paused after epoch %d for a newer dataset", name, outcome["epoch"])
+            case "unwritable":  # the disk did not take it: not the run's fault
+                log.error("%s: %s", name, outcome["reason"])
+                if self.once:
+                    raise OSError(outcome["reason"])
+                time.sleep(constants.RETRY)
+
+    def _should_pause(self, run: Run, report: dict) -> bool:
+        """Whether a newer dataset waits. Looked at when something changed, and after each epoch."""
+        if not self.preempt or not (self.watch.wait(0) or report["event"] == "epoch"):
+            return False
+        urgent = self.next_run()
+        return urgent is not None and urgent.dataset.time > run.dataset.time
 
     def _enter(self, run: Run, **entry: object) -> None:
         keep_trying(lambda: self.record.record(run.key, **entry), log.error, self.once)
@@ -147,12 +171,6 @@ class Training:
             for name, key in keys.items()
             if isinstance(key, str)
         }
-
-    def _clear_folder(self, name: str) -> None:
-        """An earlier try that did not come to its end must not show up in TensorBoard's curves."""
-        folder = self.checkpoints / name
-        shutil.rmtree(folder / "logs", ignore_errors=True)
-        (folder / "training.log").unlink(missing_ok=True)
 
     def _job(self, run: Run, name: str) -> dict:
         return {

@@ -32,6 +32,14 @@ class Dropped:
     def name(self) -> str:
         return self.path.stem
 
+    @property
+    def time(self) -> datetime:
+        """When a dataset was ingested, which is its name; if named by hand, when the file was made."""
+        try:
+            return datetime.strptime(self.name, constants.TIME_NAME)
+        except ValueError:
+            return datetime.fromtimestamp(max(0, min(self.changed, LATEST)))
+
 
 @dataclass(frozen=True)
 class Run:
@@ -95,9 +103,8 @@ class RunQueue:
             run.key: run for run in (Run(d, m, s) for d in datasets for m in models for s in sets)
         }
         by_urgency = sorted(runs.values(), key=Run.urgency)
-        return sorted(
-            by_urgency, key=lambda run: _time_of(run.dataset), reverse=True
-        )  # keeps the order of equals
+        # Newest dataset first; sorting keeps the order of those that are equal in that.
+        return sorted(by_urgency, key=lambda run: run.dataset.time, reverse=True)
 
     def _drops(self, folder: Path, ending: str, read) -> list[Dropped]:
         found = []
@@ -128,14 +135,6 @@ class RunQueue:
         # Comments, and how soon it is its turn, are no reason to train again.
         training = {key: value for key, value in settings.items() if key != "priority"}
         return Dropped(path, digest_of(training), priority=settings["priority"], settings=settings)
-
-
-def _time_of(dataset: Dropped) -> datetime:
-    """When a dataset was ingested, which is its name; if named by hand, when the file was made."""
-    try:
-        return datetime.strptime(dataset.name, constants.TIME_NAME)
-    except ValueError:
-        return datetime.fromtimestamp(max(0, min(dataset.changed, LATEST)))
 
 
 def _priority(path: Path, content: bytes) -> int:

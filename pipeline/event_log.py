@@ -4,6 +4,7 @@ A failed write is taken back, so the file always ends with a whole record and ca
 """
 
 import io
+import os
 import time
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def write_hyperparameters(logs: Path, name: str, settings: dict[str, object]) ->
         hparams=[api.HParam(key) for key in settings], metrics=metrics
     )
     _append(logs, [columns, summary_v2.hparams_pb(settings, trial_id=name)], step=0)
+
+
+def sizes(logs: Path) -> dict[str, int]:
+    """How long each event file is, for `cut_back`."""
+    return {str(path.relative_to(logs)): path.stat().st_size for path in logs.rglob(FILE)}
+
+
+def cut_back(logs: Path, lengths: dict[str, int]) -> None:
+    """Take back what was written after `lengths` was taken: no point is doubled when it comes again."""
+    for path in list(logs.rglob(FILE)):
+        length = lengths.get(str(path.relative_to(logs)), 0)
+        if path.stat().st_size > length:
+            os.truncate(path, length)
 
 
 def _append(folder: Path, summaries: list[Summary], step: int) -> None:

@@ -1,15 +1,14 @@
-"""Build a model, fit it, predict with it: what is Keras's work."""
+"""Fit a model, predict with it: what is Keras's work."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Protocol
 
 import numpy as np
 
-from helper import UserError, printable
+from helper import UserError
 from pipeline.quiet_keras import import_keras
+
+keras = import_keras()
 
 
 class Listener(Protocol):
@@ -17,12 +16,13 @@ class Listener(Protocol):
 
     def batch_done(self, epoch: int, batch: int) -> None: ...
 
-    def epoch_done(self, epoch: int, figures: dict[str, float]) -> None: ...
+    def epoch_done(self, epoch: int, figures: dict[str, float], fit: "Fit") -> bool:
+        """Returns whether to go on; if not, `fit.state()` is what to go on from later."""
+        ...
 
 
 def prepare(precision: str, seed: int) -> str:
     """Seed everything and set the precision for the models to come; returns the Keras dtype policy."""
-    keras = import_keras()
     policy = choose_precision(precision)
     keras.mixed_precision.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)
@@ -48,81 +48,128 @@ def choose_precision(asked: str) -> str:
     return "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
-def build(path: Path, input_shape: tuple[int, ...], num_classes: int) -> object:
-    """The model that `build_model` in the file at `path` gives for these shapes.
+class Fit(keras.callbacks.Callback):
+    """A model's way through its epochs. It can be left after each one and gone on with later.
 
-    Raises:
-        UserError: the file has no build_model, or it gives something else than class probabilities.
+    The best epoch is that with the lowest loss on what was held out, or on all where nothing was.
+    After so many epochs without a better one as the patience says, it is over.
     """
-    name = f"models/{printable(path.name)}"
-    build_model = getattr(_import_file(path), "build_model", None)
-    if not callable(build_model):
-        raise UserError(
-            f"{name} has no build_model(input_shape, num_classes). Copy the example in models/README.md."
-        )
-    model = build_model(input_shape, num_classes)
-    shape = getattr(model, "output_shape", None)
-    if shape != (None, num_classes):
-        found = f"a model with output shape {shape}" if shape else f"a {type(model).__name__}"
-        raise UserError(
-            f"{name}: build_model gave {found}, expected a Keras model with output shape"
-            f' {(None, num_classes)}. End it with Dense(num_classes, activation="softmax").'
-        )
-    return model
+
+    def __init__(self, model: object, settings: dict, images: int):
+        super().__init__()
+        self.network, self.settings, self.images = model, settings, images
+        self.history: dict[str, list[float]] = {}
+        self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
+        self.left = False
+        _compile(model, settings, images)
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.history.get("loss", []))
+
+    @property
+    def over(self) -> bool:
+        patience = self.settings["early_stopping_patience"] or self.settings["epochs"]
+        waited = self.epochs_done - self.best_epoch
+        return self.epochs_done >= self.settings["epochs"] or waited >= patience
+
+    def run(
+        self,
+        split: dict[str, np.ndarray],
+        fitted: np.ndarray,
+        held_out: np.ndarray,
+        listener: Listener,
+    ) -> bool:
+        """Go on to the end, on the places `fitted` of `split`, validated on those in `held_out`.
+
+        Returns:
+            whether it came to the end; then the model has the weights of its best epoch.
+
+        Raises:
+            UserError: the loss became NaN or infinite.
+        """
+        self.listener = listener
+        self.batches = Batches(split, fitted, self.settings["batch_size"], self.settings)
+        self.batches.begin(self.epochs_done)
+        if not self.over:
+            self.network.fit(
+                self.batches,
+                validation_data=Batches(split, held_out, 512) if len(held_out) else None,
+                shuffle=False,  # the batches come in an order of their own
+                initial_epoch=self.epochs_done,
+                epochs=self.settings["epochs"],
+                verbose=0,
+                callbacks=[keras.callbacks.TerminateOnNaN(), self],
+            )
+        if self.left:
+            return False
+        if not self.best_epoch or not np.isfinite(self.history["loss"]).all():
+            raise UserError(
+                "the loss became NaN or infinite. Use a smaller learning_rate,"
+                ' or precision = "float32".'
+            )
+        self.network.set_weights(self.best_weights)
+        # A new optimizer has no state yet: a checkpoint is a third of the size, and still compiled.
+        _compile(self.network, self.settings, self.images)
+        return True
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch
+        self.batches.begin(epoch)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.listener.batch_done(self.epoch, batch)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        for name, value in figures.items():
+            self.history.setdefault(name, []).append(value)
+        loss = figures.get("val_loss", figures["loss"])
+        if loss < self.best_loss:
+            self.best_epoch, self.best_loss = epoch + 1, loss
+            self.best_weights = self.network.get_weights()
+        self.left = not self.listener.epoch_done(epoch, figures, self) and not self.over
+        if self.left or self.over:
+            self.network.stop_training = True
+
+    def state(self) -> dict:
+        """All that the epochs to come depend on, as plain values and arrays."""
+        optimizer = self.network.optimizer
+        return {
+            "history": self.history,
+            "best": [self.best_epoch, self.best_loss, _exact(self.best_weights)],
+            # The variables of a model are its weights and the state of its random layers.
+            "variables": _exact(variable.numpy() for variable in self.network.variables),
+            "optimizer": _exact(variable.numpy() for variable in optimizer.variables),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Go back to where `state` was taken.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is of another model.
+        """
+        optimizer = self.network.optimizer
+        optimizer.build(self.network.trainable_variables)
+        _assign(self.network.variables, state["variables"])
+        _assign(optimizer.variables, state["optimizer"])
+        self.history = state["history"]
+        self.best_epoch, self.best_loss, self.best_weights = state["best"]
 
 
-def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"models.{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def _exact(arrays) -> list[np.ndarray]:
+    """Arrays in types that a pickle of this project holds; no value changes on the way and back."""
+    return [
+        array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
+        if array.dtype.kind in "iuV" or array.dtype.itemsize < 4
+        else array
+        for array in map(np.asarray, arrays)
+    ]
 
 
-def fit(
-    model: object,
-    split: dict[str, np.ndarray],
-    fitted: np.ndarray,
-    held_out: np.ndarray,
-    settings: dict,
-    listener: Listener,
-) -> tuple[dict[str, list[float]], int]:
-    """Train `model` on the places `fitted` of `split`, validated on those in `held_out`.
-
-    It ends compiled and with the weights of its best epoch: that with the lowest loss on what was
-    held out, or on all where nothing was.
-
-    Returns:
-        one list per metric with one entry per epoch, and the best epoch, counted from 1.
-
-    Raises:
-        UserError: the loss became NaN or infinite.
-    """
-    keras, size = import_keras(), settings["batch_size"]
-    _compile(model, settings, len(fitted))
-    best = keras.callbacks.EarlyStopping(
-        monitor="val_loss" if len(held_out) else "loss",
-        mode="min",
-        patience=settings["early_stopping_patience"] or settings["epochs"],
-        restore_best_weights=True,
-    )
-    history = model.fit(
-        _batches(split, fitted, size, settings),
-        validation_data=_batches(split, held_out, 512) if len(held_out) else None,
-        epochs=settings["epochs"],
-        verbose=0,
-        callbacks=[keras.callbacks.TerminateOnNaN(), best, _telling(listener)],
-    ).history
-    if not np.isfinite(history["loss"]).all():
-        raise UserError(
-            "the loss became NaN or infinite. Use a smaller learning_rate,"
-            ' or precision = "float32".'
-        )
-    # A new optimizer has no state yet: a checkpoint is a third of the size, and still compiled.
-    _compile(model, settings, len(fitted))
-    return {
-        name: [float(value) for value in values] for name, values in history.items()
-    }, best.best_epoch + 1
+def _assign(variables: list, arrays: list[np.ndarray]) -> None:
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
 
 
 def predict(model: object, split: dict[str, np.ndarray], name: str) -> np.ndarray:
@@ -146,7 +193,6 @@ def predict(model: object, split: dict[str, np.ndarray], name: str) -> np.ndarra
 
 
 def _compile(model: object, settings: dict, images: int) -> None:
-    keras = import_keras()
     optimizers = {
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
@@ -171,54 +217,43 @@ def _learning_rate(settings: dict, steps: int) -> object:
     if settings["learning_rate_schedule"] == "constant":
         return rate
     warm_up = max(1, steps // 10)
-    return import_keras().optimizers.schedules.CosineDecay(
+    return keras.optimizers.schedules.CosineDecay(
         rate / 100, max(1, steps - warm_up), warmup_target=rate, warmup_steps=warm_up
     )
 
 
-def _batches(
-    split: dict[str, np.ndarray], places: np.ndarray, size: int, settings: dict | None = None
-):
+class Batches(keras.utils.PyDataset):
     """The images at `places` and their one-hot classes in batches.
 
     With settings, in a new order each epoch and augmented. What an epoch draws depends on the seed
-    and on the epoch's number alone.
+    and on the epoch's number alone, so it can be drawn again.
     """
-    images, classes = split["img"], split["class"]
 
-    class Batches(import_keras().utils.PyDataset):
-        def __init__(self):
-            super().__init__()
-            self.epoch = 0
-            self._draw()
+    def __init__(self, split: dict, places: np.ndarray, size: int, settings: dict | None = None):
+        super().__init__()
+        self.images, self.classes = split["img"], split["class"]
+        self.places, self.size, self.settings = places, size, settings
+        self.order, self.layers = places, []
 
-        def _draw(self) -> None:
-            self.order, self.layers = places, []
-            if settings:
-                draw = np.random.default_rng([settings["seed"], self.epoch])
-                self.order = draw.permutation(places)
-                self.layers = _augmentation(settings, int(draw.integers(2**31)))
+    def begin(self, epoch: int) -> None:
+        draw = np.random.default_rng([self.settings["seed"], epoch])
+        self.order = draw.permutation(self.places)
+        self.layers = _augmentation(self.settings, int(draw.integers(2**31)))
 
-        def __len__(self) -> int:
-            return -(-len(places) // size)
+    def __len__(self) -> int:
+        return -(-len(self.places) // self.size)
 
-        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-            chosen = self.order[index * size : (index + 1) * size]
-            batch = images[chosen]
-            for layer in self.layers:
-                batch = layer(batch, training=True)
-            return np.asarray(batch), classes[chosen]
-
-        def on_epoch_end(self) -> None:
-            self.epoch += 1
-            self._draw()
-
-    return Batches()
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self.order[index * self.size : (index + 1) * self.size]
+        batch = self.images[chosen]
+        for layer in self.layers:
+            batch = layer(batch, training=True)
+        return np.asarray(batch), self.classes[chosen]
 
 
 def _augmentation(settings: dict, seed: int) -> list:
     """Keras's layers that flip and shift images at random."""
-    layers = import_keras().layers
+    layers = keras.layers
     flip, shift = settings["augmentation.flip"], settings["augmentation.shift"]
     exact = {"seed": seed, "dtype": "float32"}
     found = []
@@ -227,19 +262,3 @@ def _augmentation(settings: dict, seed: int) -> list:
     if shift:
         found.append(layers.RandomTranslation(shift, shift, fill_mode="nearest", **exact))
     return found
-
-
-def _telling(listener: Listener) -> object:
-    class Telling(import_keras().callbacks.Callback):
-        epoch = 0
-
-        def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-            self.epoch = epoch
-
-        def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-            listener.batch_done(self.epoch, batch)
-
-        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-            listener.epoch_done(epoch, {name: float(value) for name, value in (logs or {}).items()})
-
-    return Telling()

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 from tqdm import tqdm
 
@@ -218,8 +217,14 @@ def keep_trying(
             return
 
 
-def progress_bar(total: int, what: str, unit: str, file: TextIO | None = None) -> tqdm:
+def progress_bar(total: int, what: str, unit: str, done: int = 0) -> tqdm:
     """A progress bar with an ETA, on a terminal only."""
     return tqdm(
-        total=total, desc=what, unit=unit, leave=False, disable=None, file=file, dynamic_ncols=True
+        total=total,
+        initial=done,
+        desc=what,
+        unit=unit,
+        leave=False,
+        disable=None,
+        dynamic_ncols=True,
     )

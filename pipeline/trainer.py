@@ -7,6 +7,7 @@ stage is gone, and so it goes too. All that a model prints is in `<run>/training
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -18,8 +19,9 @@ from pathlib import Path
 
 import constants
 from helper import UserError, printable
-from pipeline import event_log, fitting, safe_pickle
+from pipeline import event_log, fitting, resume, safe_pickle
 from pipeline.dataset import hold_out, load_split
+from pipeline.model_file import build
 from pipeline.quiet_keras import import_keras
 from pipeline.stage import disk_trouble, is_disk_trouble, keep_trying
 
@@ -51,11 +53,12 @@ def main() -> int:
     line = sys.stdin.readline()
     if not line:
         return 0
-    threading.Thread(target=_end_with_the_stage, daemon=True).start()
+    pause = threading.Event()
+    threading.Thread(target=_listen, args=[pause], daemon=True).start()
     job = Job(**json.loads(line))
     try:
         start_log(job.folder / "training.log")
-        Training(job, report).train()
+        Training(job, report, pause).train()
     except UserError as error:
         report(event="failed", reason=str(error))
     except MemoryError:
@@ -84,8 +87,10 @@ def take_over_output() -> Callable[..., None]:
     return report
 
 
-def _end_with_the_stage() -> None:
-    sys.stdin.read()
+def _listen(pause: threading.Event) -> None:
+    """The stage's only word after the job is "pause"; its silence for good is its end."""
+    for _ in sys.stdin:
+        pause.set()
     os._exit(0)
 
 
@@ -103,45 +108,83 @@ def _in_a_sentence(error: Exception) -> str:
 
 
 class Training:
-    """One run, from its dataset to its checkpoint."""
+    """One run, from its dataset to its checkpoint, or to where it was asked to pause."""
 
-    def __init__(self, job: Job, report: Callable[..., None]):
-        self.job, self.report = job, report
+    def __init__(self, job: Job, report: Callable[..., None], pause: threading.Event):
+        self.job, self.report, self.pause = job, report, pause
         self.logs = job.folder / "logs"
         self.steps = 0  # batches in an epoch
-        self._said = 0.0
+        self.before = 0.0  # seconds of training before this process
+        self._began = self._said = 0.0
 
     def train(self) -> None:
         job, settings = self.job, self.job.settings
         precision = fitting.prepare(settings["precision"], settings["seed"])
         split = load_split(Path(job.dataset), "train")
         fitted, held_out = hold_out(split["label"], settings["validation_split"], settings["seed"])
-        model = fitting.build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
+        model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
+        fit = fitting.Fit(model, settings, len(fitted))
         self.steps = -(-len(fitted) // settings["batch_size"])
-        self.report(event="fitting", steps=self.steps, epochs=settings["epochs"])
-        self._log_hyperparameters()
-        began = time.monotonic()
-        history, best_epoch = fitting.fit(model, split, fitted, held_out, settings, self)
+        try:
+            self._begin(fit)
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+        ):  # kept by a Keras that built this model differently
+            resume.forget(job.folder)
+            return self.train()
+        if not fit.run(split, fitted, held_out, self):
+            return self.report(event="paused", epoch=fit.epochs_done)
         run = {
             **job.description,
             "images": len(fitted),
             "validation_images": len(held_out),
             "parameters": model.count_params(),
             "precision": precision,
-            "epochs": len(history["loss"]),
-            "best_epoch": best_epoch,
-            "seconds": round(time.monotonic() - began, 3),
+            "epochs": fit.epochs_done,
+            "best_epoch": fit.best_epoch,
+            "seconds": round(self._seconds(), 3),
         }
-        self._publish(model, history, run)
+        return self._publish(model, fit.history, run)
 
     def batch_done(self, epoch: int, batch: int) -> None:
         if (now := time.monotonic()) - self._said >= SAY_PROGRESS:
             self._said = now
             self.report(event="step", step=epoch * self.steps + batch + 1)
 
-    def epoch_done(self, epoch: int, figures: dict[str, float]) -> None:
+    def epoch_done(self, epoch: int, figures: dict[str, float], fit: fitting.Fit) -> bool:
         self._keep_writing(lambda: event_log.write_epoch(self.logs, epoch, figures))
+        state = {"seconds": self._seconds(), "logs": event_log.sizes(self.logs), **fit.state()}
+        self._keep_writing(lambda: resume.save(self.job.folder, self.job.description["key"], state))
         self.report(event="epoch", epoch=epoch + 1, step=(epoch + 1) * self.steps, figures=figures)
+        return not self.pause.is_set()
+
+    def _begin(self, fit: fitting.Fit) -> None:
+        """Go on from the last whole epoch of an earlier process, or begin afresh."""
+        try:
+            state = resume.load(self.job.folder, self.job.description["key"])
+            fit.restore(state)
+            event_log.cut_back(self.logs, state["logs"])
+            self.before = state["seconds"]
+        except resume.NothingToResume:
+            self._clear()
+            self._log_hyperparameters()
+        self._began = time.monotonic()
+        self.report(
+            event="fitting",
+            epoch=fit.epochs_done,
+            steps=self.steps,
+            epochs=self.job.settings["epochs"],
+        )
+
+    def _clear(self) -> None:
+        """What an earlier try left must not show up in TensorBoard's curves."""
+        shutil.rmtree(self.logs, ignore_errors=True)
+        os.ftruncate(1, 0)  # training.log
+
+    def _seconds(self) -> float:
+        return self.before + time.monotonic() - self._began
 
     def _log_hyperparameters(self) -> None:
         names = {
@@ -159,6 +202,7 @@ class Training:
         self._keep_writing(
             lambda: safe_pickle.publish(Path(self.job.checkpoint), content, description)
         )
+        resume.forget(self.job.folder)
         self.report(event="trained", seconds=run["seconds"], **metrics)
 
     def _keep_writing(self, action: Callable[[], object]) -> None:

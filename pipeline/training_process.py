@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import constants
 from pipeline.stage import log, progress_bar
+
+LAST_EVENTS = ("trained", "paused", "failed", "unwritable")
 
 
 class TrainingProcess:
@@ -38,17 +41,26 @@ class TrainingProcess:
             start_new_session=True,  # Ctrl-C in the terminal is for this process, which then stops that one
         )
 
-    def train(self, job: dict) -> dict:
-        """Have `job` trained; returns the last report: "trained", "failed" or "unwritable"."""
+    def train(self, job: dict, should_pause: Callable[[dict], bool]) -> dict:
+        """Have `job` trained; asks for a pause at the next epoch's end once
+        `should_pause(report)` says so.
+
+        Returns:
+            the last report; its "event" is "trained", "paused", "failed" or "unwritable".
+        """
         self.start()
         progress = Progress(job)
         try:
-            self._send(job)
+            self._send(json.dumps(job))
+            asked = False
             for line in self.process.stdout:
                 report = json.loads(line)
-                if report["event"] in ("trained", "failed", "unwritable"):
+                if report["event"] in LAST_EVENTS:
                     return report
                 progress.show(report)
+                if not asked and should_pause(report):
+                    self._send("pause")
+                    asked = True
             return {
                 "event": "failed",
                 "reason": self._reason_of_death(Path(job["checkpoint"]).with_suffix("")),
@@ -59,9 +71,9 @@ class TrainingProcess:
             progress.close()
             self._stop()
 
-    def _send(self, job: dict) -> None:
+    def _send(self, line: str) -> None:
         with suppress(BrokenPipeError):  # it has ended already; its exit status will say why
-            self.process.stdin.write(json.dumps(job).encode() + b"\n")
+            self.process.stdin.write(line.encode() + b"\n")
             self.process.stdin.flush()
 
     def _stop(self) -> None:
@@ -107,7 +119,10 @@ class Progress:
 
     def show(self, report: dict) -> None:
         if report["event"] == "fitting":
-            self.bar = progress_bar(report["steps"] * report["epochs"], "training", " steps")
+            self.epoch, done = report["epoch"], report["epoch"] * report["steps"]
+            self.bar = progress_bar(report["steps"] * report["epochs"], "training", " steps", done)
+            if done:
+                log.info("%s: goes on after epoch %d of %d", self.name, self.epoch, self.epochs)
         elif report["event"] == "trouble":
             log.error("%s: %s", self.name, report["text"])
         elif self.bar is not None:
@@ -125,7 +140,7 @@ class Progress:
             log.debug("%s: epoch %d of %d: %s", self.name, self.epoch, self.epochs, figures)
 
     def interrupted(self) -> str:
-        return f"{self.name} was in epoch {self.epoch + 1} of {self.epochs} and starts afresh next time"
+        return f"{self.name} was in epoch {self.epoch + 1} of {self.epochs} and goes on from there"
 
     def close(self) -> None:
         if self.bar is not None:

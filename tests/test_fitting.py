@@ -5,8 +5,9 @@ import pytest
 
 import constants
 from helper import UserError
-from pipeline import fitting
+from pipeline import fitting, resume
 from pipeline.hyperparameters import SETTINGS
+from pipeline.model_file import build
 from pipeline.quiet_keras import import_keras
 
 keras = import_keras()
@@ -14,14 +15,18 @@ DEFAULTS = {key: setting.default for key, setting in SETTINGS.items()}
 
 
 class Listener:
-    def __init__(self):
-        self.batches, self.epochs = [], []
+    """Hears everything; asks to leave after the epochs in `leave_after`, and keeps the state then."""
+
+    def __init__(self, leave_after=()):
+        self.batches, self.epochs, self.leave_after = [], [], leave_after
 
     def batch_done(self, epoch, batch):
         self.batches.append((epoch, batch))
 
-    def epoch_done(self, epoch, figures):
+    def epoch_done(self, epoch, figures, fit):
         self.epochs.append((epoch, figures))
+        self.state = fit.state()
+        return epoch + 1 not in self.leave_after
 
 
 def split(count=40, classes=2, seed=0):
@@ -48,7 +53,8 @@ def tiny_model(classes=2):
     )
 
 
-def fit(settings=None, part=None, listener=None, held_out=8):
+def fit(settings=None, part=None, listener=None, held_out=8, state=None):
+    """The fit, after it came to its end or was left; from `state` on, if one is given."""
     settings = {
         **DEFAULTS,
         "epochs": 5,
@@ -58,33 +64,39 @@ def fit(settings=None, part=None, listener=None, held_out=8):
     }
     part = part or split()
     fitting.prepare(settings["precision"], settings["seed"])
-    model = tiny_model()
     places = np.arange(len(part["label"]))
     count = len(places) - held_out
-    history, best = fitting.fit(
-        model, part, places[:count], places[count:], settings, listener or Listener()
-    )
-    return model, history, best
+    one = fitting.Fit(tiny_model(), settings, count)
+    if state:
+        one.restore(state)
+    one.ended = one.run(part, places[:count], places[count:], listener or Listener())
+    return one
+
+
+def equal(some, others):
+    return all(np.array_equal(a, b) for a, b in zip(some, others, strict=True))
 
 
 def test_the_model_learns_and_everybody_is_told():
     listener = Listener()
-    model, history, _ = fit(
+    one = fit(
         {"learning_rate": 0.02, "epochs": 30, "early_stopping_patience": 0}, listener=listener
     )
+    history = one.history
     assert history["val_accuracy"][-1] == 1
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert all(len(values) == 30 and type(values[0]) is float for values in history.values())
     assert [epoch for epoch, _ in listener.epochs] == list(range(30))
     assert [figures["loss"] for _, figures in listener.epochs] == history["loss"]
     assert listener.batches == [(epoch, batch) for epoch in range(30) for batch in range(4)]
-    assert model.compiled
+    assert one.ended
+    assert one.network.compiled
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
-    first, again, other = (fit({"seed": seed})[0].get_weights() for seed in (7, 7, 8))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+    first, again, other = (fit({"seed": seed}).network.get_weights() for seed in (7, 7, 8))
+    assert equal(first, again)
+    assert not equal(first, other)
 
 
 def test_early_stopping_keeps_the_best_weights():
@@ -93,27 +105,25 @@ def test_early_stopping_keeps_the_best_weights():
         40:, ::-1
     ]  # what is held out says the opposite: it gets worse and worse
     settings = {"learning_rate": 0.05, "learning_rate_schedule": "constant", "epochs": 30}
-    model, history, best = fit({**settings, "early_stopping_patience": 3}, part)
-    losses = history["val_loss"]
-    assert len(losses) == best + 3 < 30
-    assert best == int(np.argmin(losses)) + 1
-    evaluated = model.evaluate(part["img"][40:], part["class"][40:], verbose=0)[0]
+    one = fit({**settings, "early_stopping_patience": 3}, part)
+    losses = one.history["val_loss"]
+    assert len(losses) == one.best_epoch + 3 < 30
+    assert one.best_epoch == int(np.argmin(losses)) + 1
+    evaluated = one.network.evaluate(part["img"][40:], part["class"][40:], verbose=0)[0]
     assert evaluated == pytest.approx(min(losses), rel=1e-4)
 
 
 def test_patience_0_means_no_early_stopping():
     part = split(48)
     part["class"][40:] = part["class"][40:, ::-1]
-    _, history, best = fit(
-        {"learning_rate": 0.05, "epochs": 12, "early_stopping_patience": 0}, part
-    )
-    assert len(history["loss"]) == 12 > best
+    one = fit({"learning_rate": 0.05, "epochs": 12, "early_stopping_patience": 0}, part)
+    assert len(one.history["loss"]) == 12 > one.best_epoch
 
 
 def test_without_validation_the_loss_decides():
-    _, history, best = fit(held_out=0)
-    assert set(history) == {"loss", "accuracy"}
-    assert best == int(np.argmin(history["loss"])) + 1
+    one = fit(held_out=0)
+    assert set(one.history) == {"loss", "accuracy"}
+    assert one.best_epoch == int(np.argmin(one.history["loss"])) + 1
 
 
 def test_a_loss_that_explodes_is_a_sentence():
@@ -134,9 +144,88 @@ def exploding():
 
 @pytest.mark.parametrize("optimizer", SETTINGS["optimizer"].choices)
 def test_each_optimizer_trains(optimizer):
-    model, history, _ = fit({"optimizer": optimizer, "learning_rate": 0.01, "epochs": 2})
-    assert np.isfinite(history["loss"]).all()
-    assert type(model.optimizer).__name__.lower() == optimizer
+    one = fit({"optimizer": optimizer, "learning_rate": 0.01, "epochs": 2})
+    assert np.isfinite(one.history["loss"]).all()
+    assert type(one.network.optimizer).__name__.lower() == optimizer
+
+
+EACH_OPTIMIZER_AND_PRECISION = [
+    *[(optimizer, "float32") for optimizer in SETTINGS["optimizer"].choices],
+    ("adam", "mixed_bfloat16"),
+    ("adam", "mixed_float16"),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "precision"), EACH_OPTIMIZER_AND_PRECISION)
+def test_left_and_gone_on_with_it_ends_as_if_undisturbed(optimizer, precision, tmp_path):
+    settings = {
+        "optimizer": optimizer,
+        "precision": precision,
+        "augmentation.shift": 0.1,
+        "epochs": 6,
+    }
+    undisturbed = fit(settings)
+    state = None
+    for last in (1, 4):
+        listener = Listener(leave_after=[last])
+        left = fit(settings, listener=listener, state=state)
+        assert not left.ended
+        resume.save(tmp_path, "key", listener.state)
+        state = resume.load(tmp_path, "key")
+    resumed = fit(settings, state=state)
+    assert resumed.ended
+    assert resumed.history == undisturbed.history
+    assert resumed.best_epoch == undisturbed.best_epoch
+    assert equal(resumed.network.get_weights(), undisturbed.network.get_weights())
+
+
+def test_patience_is_kept_when_it_goes_on():
+    part = split(48)
+    part["class"][40:] = part["class"][40:, ::-1]
+    settings = {"learning_rate": 0.05, "learning_rate_schedule": "constant", "epochs": 30}
+    settings["early_stopping_patience"] = 3
+    undisturbed = fit(settings, part)
+    listener = Listener(leave_after=[undisturbed.best_epoch + 1])
+    fit(settings, part, listener)
+    resumed = fit(settings, part, state=listener.state)
+    assert resumed.history == undisturbed.history
+    assert equal(resumed.network.get_weights(), undisturbed.network.get_weights())
+
+
+def test_stopped_after_its_last_epoch_nothing_is_left_to_train():
+    listener = Listener()
+    undisturbed = fit(listener=listener)
+    again = Listener()
+    resumed = fit(listener=again, state=listener.state)
+    assert resumed.ended
+    assert again.epochs == []
+    assert equal(resumed.network.get_weights(), undisturbed.network.get_weights())
+
+
+def test_a_state_of_another_model_is_refused():
+    listener = Listener()
+    fit(listener=listener)
+    listener.state["variables"].pop()
+    with pytest.raises(ValueError, match="zip"):
+        fit(state=listener.state)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:100] + b"x" + b[101:]]
+)
+def test_a_damaged_state_is_nothing_to_resume(tmp_path, damage):
+    resume.save(tmp_path, "key", {"seconds": 1.0})
+    path = tmp_path / resume.FILE
+    assert resume.load(tmp_path, "key")["seconds"] == 1.0
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(resume.NothingToResume):
+        resume.load(tmp_path, "key")
+
+
+def test_the_state_of_another_run_is_nothing_to_resume(tmp_path):
+    resume.save(tmp_path, "key", {"seconds": 1.0})
+    with pytest.raises(resume.NothingToResume):
+        resume.load(tmp_path, "other key")
 
 
 def test_the_rate_warms_up_and_then_falls_as_a_cosine():
@@ -156,13 +245,14 @@ def test_a_run_of_one_step_has_a_rate():
 def test_each_epoch_sees_each_image_once_in_a_new_order():
     part = split(10)
     part["img"][:, 0, 0, 0] = np.arange(10)
-    batches = fitting._batches(part, np.arange(10), 4, {**DEFAULTS, "seed": 3})
+    batches = fitting.Batches(part, np.arange(10), 4, {**DEFAULTS, "seed": 3})
 
     def order():
         return [int(image[0, 0, 0]) for index in range(len(batches)) for image in batches[index][0]]
 
+    batches.begin(0)
     first = order()
-    batches.on_epoch_end()
+    batches.begin(1)
     second = order()
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
@@ -174,9 +264,8 @@ def augmented(epoch=0, **settings):
     images[:, :4, :4] = 200
     part = {"img": images, "class": np.eye(32, dtype=np.float32)}
     settings = {f"augmentation.{name}": value for name, value in settings.items()}
-    batches = fitting._batches(part, np.arange(32), 32, {**DEFAULTS, **settings})
-    for _ in range(epoch):
-        batches.on_epoch_end()
+    batches = fitting.Batches(part, np.arange(32), 32, {**DEFAULTS, **settings})
+    batches.begin(epoch)
     return batches[0][0]
 
 
@@ -230,7 +319,7 @@ def test_a_model_is_built_from_its_file(tmp_path):
         "    i = keras.Input(input_shape); x = keras.layers.Flatten()(i)\n"
         "    return keras.Model(i, keras.layers.Dense(num_classes, activation='softmax')(x))\n",
     )
-    model = fitting.build(path, (4, 4, 3), 5)
+    model = build(path, (4, 4, 3), 5)
     assert (model.input_shape, model.output_shape) == ((None, 4, 4, 3), (None, 5))
 
 
@@ -256,9 +345,9 @@ def test_a_model_is_built_from_its_file(tmp_path):
 )
 def test_a_file_that_is_no_model_is_a_sentence(tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence):
-        fitting.build(model_file(tmp_path, text), (4, 4, 3), 2)
+        build(model_file(tmp_path, text), (4, 4, 3), 2)
 
 
 def test_the_shipped_cnn_has_its_size():
-    model = fitting.build(constants.MODELS / "cnn.py", (32, 32, 3), 10)
+    model = build(constants.MODELS / "cnn.py", (32, 32, 3), 10)
     assert model.count_params() == 1_250_858

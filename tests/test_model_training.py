@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_raw_dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import constants
 import data_ingestion
@@ -213,12 +214,70 @@ def test_stopped_in_the_middle_it_loses_nothing_and_leaves_no_process(workplace,
     [child] = children(stage.process.pid)
     assert stage.end(number, seconds=30) == 0
     assert "stopped; " in stage.lines[-1]
-    assert "of 100000 and starts afresh next time" in stage.lines[-1]
+    assert "of 100000 and goes on from there" in stage.lines[-1]
     assert not any("Traceback" in line for line in stage.lines)
     assert not Path(f"/proc/{child}").exists()
     (workplace / "sets" / "short.toml").write_text("epochs = 1\n")
     assert train(workplace) == 0
     assert len(checkpoints(workplace)) == 1
+
+
+def epochs_in_tensorboard(folder, split="train"):
+    events = EventAccumulator(str(folder / "logs" / split), size_guidance={"tensors": 0})
+    events.Reload()
+    return [point.step for point in events.Tensors("epoch_loss")]
+
+
+def test_killed_again_and_again_it_ends_as_if_undisturbed(workplace, start):
+    (workplace / "sets" / "short.toml").write_text("epochs = 60\nearly_stopping_patience = 0\n")
+    train(workplace)
+    [path] = checkpoints(workplace)
+    undisturbed = weights(path)
+    for ending in (".pkl", ".json"):
+        path.with_suffix(ending).unlink()
+    for epoch, who in ((3, "stage"), (20, "training process"), (41, "stage")):
+        stage = start("model_training.py", *options(workplace), "--verbose")
+        stage.wait_for(f"epoch {epoch} of 60")
+        [child] = children(stage.process.pid)
+        if who == "stage":
+            stage.end(signal.SIGKILL)
+        else:
+            stage.process.send_signal(signal.SIGSTOP)  # or it would record the run as failed
+            os.kill(int(child), signal.SIGKILL)
+            stage.end(signal.SIGKILL)
+        until_gone(child)
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    goes_on = stage.wait_for("goes on after epoch ")
+    assert 41 <= int(goes_on.split("after epoch ")[1].split()[0]) < 60
+    stage.wait_for("trained in")
+    assert all(np.array_equal(a, b) for a, b in zip(undisturbed, weights(path), strict=True))
+    for split in ("train", "validation"):
+        assert epochs_in_tensorboard(path.with_suffix(""), split) == list(range(60))
+    assert not (path.with_suffix("") / "resume.state").exists()
+
+
+def test_a_newer_dataset_goes_first_and_the_older_run_is_gone_on_with(workplace, start):
+    (workplace / "sets" / "short.toml").write_text("epochs = 100\nearly_stopping_patience = 0\n")
+    old = dataset_name(workplace)
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    stage.wait_for("epoch 2 of 100")
+    make_raw_dataset(workplace / "data" / "raw_dataset" / "newer", seed=1)
+    assert data_ingestion.main(["--data", str(workplace / "data"), "--once", "--settle", "0"]) == 0
+    stage.wait_for(f"{old}__tiny__short: paused after epoch")
+    assert old not in stage.wait_for("trained in")
+    stage.wait_for(f"{old}__tiny__short: goes on after epoch")
+    stage.wait_for(f"{old}__tiny__short: trained in")
+
+
+def test_without_preempt_the_running_run_ends_first(workplace, start):
+    (workplace / "sets" / "short.toml").write_text("epochs = 40\nearly_stopping_patience = 0\n")
+    old = dataset_name(workplace)
+    stage = start("model_training.py", *options(workplace), "--verbose", "--no-preempt")
+    stage.wait_for("epoch 2 of 40")
+    make_raw_dataset(workplace / "data" / "raw_dataset" / "newer", seed=1)
+    assert data_ingestion.main(["--data", str(workplace / "data"), "--once", "--settle", "0"]) == 0
+    assert stage.wait_for("trained in").split("| ")[1].startswith(old)
+    assert not any("paused" in line for line in stage.lines)
 
 
 def test_the_training_process_goes_when_the_stage_is_killed(workplace, start):
@@ -227,10 +286,7 @@ def test_the_training_process_goes_when_the_stage_is_killed(workplace, start):
     stage.wait_for("epoch 1 of 100000")
     [child] = children(stage.process.pid)
     stage.end(signal.SIGKILL)
-    until = time.monotonic() + 30
-    while Path(f"/proc/{child}").exists() and time.monotonic() < until:
-        os.sched_yield()
-    assert not Path(f"/proc/{child}").exists()
+    until_gone(child)
 
 
 def test_a_killed_training_process_fails_its_run_and_the_stage_goes_on(workplace, start):
@@ -250,6 +306,13 @@ def test_a_wrong_setting_is_named_once_and_does_not_stand_in_the_way(workplace, 
     said = capsys.readouterr().out
     assert said.count('wrong.toml: unknown key "learning_rat". Did you mean "learning_rate"?') == 1
     assert len(checkpoints(workplace)) == 1
+
+
+def until_gone(pid):
+    until = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < until, f"process {pid} is still there"
+        os.sched_yield()
 
 
 def children(pid):
