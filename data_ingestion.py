@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import constants
@@ -241,6 +240,8 @@ class Ingestion:
         return {name: len(split["label"]) for name, split in raw.splits.items()}
 
     def _description(self, place: Path, raw: RawDataset) -> dict:
+        from importlib.metadata import version  # slow to import
+
         return {
             "raw_dataset": shown(place),
             "content": raw.digest,

@@ -51,7 +51,7 @@ class Ledger:
             self.entries = rebuild()
             self.path.replace(aside)
             log.warning(
-                "%s is damaged (%s); kept as %s. Rebuilt from the results on disk: %d entries.",
+                "%s is damaged (%s); kept as %s. Rebuilt from the results on disk, entries: %d.",
                 shown(self.path),
                 error,
                 aside.name,

@@ -57,8 +57,9 @@ def main() -> int:
     threading.Thread(target=_listen, args=[pause], daemon=True).start()
     job = Job(**json.loads(line))
     try:
-        start_log(job.folder / "training.log")
-        Training(job, report, pause).train()
+        training = Training(job, report, pause)
+        training.keep_writing(lambda: start_log(job.folder / "training.log"))
+        training.train()
     except UserError as error:
         report(event="failed", reason=str(error))
     except MemoryError:
@@ -154,9 +155,9 @@ class Training:
             self.report(event="step", step=epoch * self.steps + batch + 1)
 
     def epoch_done(self, epoch: int, figures: dict[str, float], fit: fitting.Fit) -> bool:
-        self._keep_writing(lambda: event_log.write_epoch(self.logs, epoch, figures))
+        self.keep_writing(lambda: event_log.write_epoch(self.logs, epoch, figures))
         state = {"seconds": self._seconds(), "logs": event_log.sizes(self.logs), **fit.state()}
-        self._keep_writing(lambda: resume.save(self.job.folder, self.job.description["key"], state))
+        self.keep_writing(lambda: resume.save(self.job.folder, self.job.description["key"], state))
         self.report(event="epoch", epoch=epoch + 1, step=(epoch + 1) * self.steps, figures=figures)
         return not self.pause.is_set()
 
@@ -191,7 +192,7 @@ class Training:
             key: self.job.description[key] for key in ("dataset", "model", "hyperparameter_set")
         }
         settings = {key: value for key, value in self.job.settings.items() if key != "priority"}
-        self._keep_writing(
+        self.keep_writing(
             lambda: event_log.write_hyperparameters(self.logs, self.job.name, names | settings)
         )
 
@@ -199,13 +200,13 @@ class Training:
         content = {"model": model, "history": history, "run": run}
         metrics = {name: values[run["best_epoch"] - 1] for name, values in history.items()}
         description = {"run": run, "metrics": metrics, "versions": versions()}
-        self._keep_writing(
+        self.keep_writing(
             lambda: safe_pickle.publish(Path(self.job.checkpoint), content, description)
         )
         resume.forget(self.job.folder)
         self.report(event="trained", seconds=run["seconds"], **metrics)
 
-    def _keep_writing(self, action: Callable[[], object]) -> None:
+    def keep_writing(self, action: Callable[[], object]) -> None:
         """A full disk makes a training wait, not fail."""
         keep_trying(action, lambda text: self.report(event="trouble", text=text))
 

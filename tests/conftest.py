@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.stage import log
+
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
 
@@ -42,10 +44,12 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def signals_as_before():
-    """A stage's main() sets what SIGINT and SIGTERM do; give the test runner its own back."""
+def process_as_before():
+    """A stage's main() sets what SIGINT and SIGTERM do, and where log lines go; take that back."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers, propagate = log.handlers, log.propagate
     yield
+    log.handlers, log.propagate = handlers, propagate
     for number, handler in before.items():
         signal.signal(number, handler)
 

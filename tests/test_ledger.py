@@ -144,7 +144,7 @@ def test_the_warning_names_the_record_the_reason_and_where_it_is_kept(
     (aside,) = recorded.parent.iterdir()
     assert caplog.messages == [
         f"{recorded} is damaged (its digest does not match); kept as {aside.name}."
-        " Rebuilt from the results on disk: 1 entries."
+        " Rebuilt from the results on disk, entries: 1."
     ]
     assert aside.name.startswith("model_training_settings.damaged-")
 

@@ -326,3 +326,17 @@ def test_the_stage_itself_does_not_load_tensorflow(workplace, start):
     stage.wait_for("trained in")
     with open(f"/proc/{stage.process.pid}/maps") as file:
         assert "tensorflow" not in file.read()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence_and_the_run_waits(workplace, start):
+    folder = workplace / "data" / "model_checkpoints" / f"{dataset_name(workplace)}__tiny__short"
+    folder.mkdir(parents=True)
+    (folder / "training.log").symlink_to(workplace / "gone" / "log")  # stops root, too
+    stage = start("model_training.py", *options(workplace))
+    said = stage.wait_for("cannot write")
+    assert "Make it again; trying again every 2 s." in said
+    (folder / "training.log").unlink()
+    stage.wait_for("writing works again")
+    stage.wait_for("trained in")
+    assert sum("cannot write" in line for line in stage.lines) == 1
+    assert sum("started" in line for line in stage.lines) == 1
