@@ -5,6 +5,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -226,5 +227,5 @@ def progress_bar(total: int, what: str, unit: str, done: int = 0) -> tqdm:
         unit=unit,
         leave=False,
         disable=None,
-        dynamic_ncols=True,
+        ncols=max(40, shutil.get_terminal_size().columns - 4),  # leaves room for the ^C of Ctrl-C
     )

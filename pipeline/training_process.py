@@ -135,8 +135,9 @@ class Progress:
         self.bar.update(max(0, report["step"] - self.bar.n))
         if report["event"] == "epoch":
             self.epoch = report["epoch"]
-            figures = {name: f"{value:.3f}" for name, value in report["figures"].items()}
-            self.bar.set_postfix(figures, refresh=False)
+            figures = {name: round(value, 4) for name, value in report["figures"].items()}
+            accuracy = figures.get("val_accuracy", figures.get("accuracy"))
+            self.bar.set_postfix_str(f"accuracy {accuracy:.3f}", refresh=False)
             log.debug("%s: epoch %d of %d: %s", self.name, self.epoch, self.epochs, figures)
 
     def interrupted(self) -> str:

@@ -195,6 +195,19 @@ def test_it_says_once_per_change_what_is_still_missing(data, ingestion, capsys, 
     assert len(datasets(data)) == 1
 
 
+def test_a_change_that_changes_nothing_of_what_is_missing_is_not_said_again(
+    data, ingestion, capsys, monkeypatch
+):
+    monkeypatch.setattr(constants, "SAY_AGAIN", 0)
+    ingestion.options.settle = 60
+    folder = make_raw_dataset(data / "raw_dataset" / "colours")
+    (folder / "train" / "000007.png").unlink()
+    for number in range(4):
+        (folder / "train" / "notes.txt").write_text("x" * number)
+        ingestion.look()
+    assert capsys.readouterr().out.count("not whole") == 1
+
+
 def test_while_a_copy_goes_on_it_is_not_chatty(data, ingestion, capsys):
     ingestion.options.settle = 60
     folder = make_raw_dataset(data / "raw_dataset" / "colours")

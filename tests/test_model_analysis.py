@@ -132,6 +132,21 @@ def test_a_deleted_result_is_made_again(data, dataset, capsys):
     assert capsys.readouterr().out.count(": analyzed in") == 2
 
 
+def test_a_result_that_is_not_on_record_is_entered_and_not_made_again(data, dataset, capsys):
+    put_checkpoint(data, f"{dataset}__a__a", dataset, seed=1)
+    analyze(data)
+    record = data / constants.ANALYSIS_RECORD
+    before = record.read_bytes()
+    put_checkpoint(data, dataset, dataset)
+    analyze(data)
+    complete = record.read_bytes()
+    record.write_bytes(before)  # as if the stage had died just before it entered the second
+    capsys.readouterr()
+    analyze(data)
+    assert ": analyzed in" not in capsys.readouterr().out
+    assert record.read_bytes() == complete
+
+
 def test_dying_before_the_record_gives_no_second_result(data, dataset, capsys):
     put_checkpoint(data, dataset, dataset)
     analyze(data)
