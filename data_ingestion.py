@@ -110,8 +110,19 @@ class Ingestion:
         except OSError:
             return constants.POLL  # the folder went; the watch makes it again
         self.sights = {place: self.sights.get(place, Sight()) for place in found}
-        for place in found:
-            self._look_at(place, self.sights[place])
+        for place, sight in self.sights.items():
+            try:
+                self._look_at(place, sight)
+            except OSError as error:  # for now: looked at again even if nothing changes
+                self._set_aside(
+                    place, sight, f"it cannot be read: {error.strerror or error}. Make it readable."
+                )
+                sight.fingerprint = ""
+            except UserError:
+                raise
+            except Exception as error:  # a fault of ours: say all, and go on with the others
+                log.exception("%s: not ingested", shown(place))
+                self._set_aside(place, sight, f"{type(error).__name__}: {error}")
         self._say_strays()
         self.seconds_per_look = time.monotonic() - began
         waiting = [
@@ -135,13 +146,7 @@ class Ingestion:
         self.strays = strays
 
     def _look_at(self, place: Path, sight: Sight) -> None:
-        try:
-            stock = take_stock(place)
-        except OSError as error:
-            sight.problems = [f"it cannot be read: {error.strerror}. Make it readable."]
-            self._say_problems(place, sight, stable=True)
-            sight.fingerprint, sight.settled = "", True  # looked at again anyway
-            return
+        stock = take_stock(place)
         if stock.fingerprint != sight.fingerprint:
             sight.fingerprint, sight.since = stock.fingerprint, time.monotonic()
             sight.settled = self._is_recorded(place, sight)
@@ -155,6 +160,11 @@ class Ingestion:
             sight.settled = stable
         elif stable:
             self._ingest(place, stock, sight)
+
+    def _set_aside(self, place: Path, sight: Sight, problem: str) -> None:
+        """Leave a raw dataset alone until it changes."""
+        sight.problems, sight.settled = [problem], True
+        self._say_problems(place, sight, stable=True)
 
     def _is_recorded(self, place: Path, sight: Sight) -> bool:
         """Whether this very state of the folder was dealt with before, perhaps by an earlier process."""

@@ -100,10 +100,18 @@ class Analysis:
         try:
             pictures, report = self._examine(checkpoint)
         except UserError as error:
-            log.error("%s: failed: %s", checkpoint.run, error)
-            self.all_well = False
-            self._enter(checkpoint, state="failed", reason=str(error))
-            return
+            return self._fail(checkpoint, str(error))
+        except OSError as error:  # it went, or cannot be read for now: another look will tell
+            self._say_once(
+                checkpoint.path, f"cannot be read: {error.strerror or error}. Make it readable."
+            )
+            time.sleep(constants.RETRY)
+            return None
+        except (
+            Exception
+        ) as error:  # a fault of ours or of Keras: say all, and go on with the others
+            log.exception("%s: failed", checkpoint.run)
+            return self._fail(checkpoint, f"{type(error).__name__}: {printable(error)[:300]}")
         keep_trying(lambda: self._write(pictures, report), log.error, self.once)
         self._enter(checkpoint, state="analyzed")
         log.info(
@@ -114,6 +122,12 @@ class Analysis:
             len(pictures),
             shown(self.results),
         )
+        return None
+
+    def _fail(self, checkpoint: Checkpoint, reason: str) -> None:
+        log.error("%s: failed: %s", checkpoint.run, reason)
+        self.all_well = False
+        self._enter(checkpoint, state="failed", reason=reason)
 
     def _examine(self, checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict]:
         """The pictures by file name, and the report."""

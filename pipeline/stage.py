@@ -83,7 +83,7 @@ def run_stage(
     except OSError as error:
         if not is_disk_trouble(error):
             raise
-        log.error("%s", disk_trouble(error))
+        log.error("%s.", disk_trouble(error))
         return 1
 
 
@@ -191,7 +191,7 @@ def disk_trouble(error: OSError) -> str:
         else "the data folder"
     )
     place = place.removesuffix(".partial")
-    return f"cannot write {place}: {DISK_TROUBLE[error.errno]}; trying again every {constants.RETRY:g} s."
+    return f"cannot write {place}: {DISK_TROUBLE[error.errno]}"
 
 
 def keep_trying(
@@ -200,16 +200,21 @@ def keep_trying(
     """Call `action` until the disk lets it; say what stands in the way once per reason.
 
     What was computed is in memory meanwhile, so nothing has to be done again.
+
+    Raises:
+        UserError: with `once`, after the first try.
     """
     said = None
     while True:
         try:
             action()
         except OSError as error:
-            if once or not is_disk_trouble(error):
+            if not is_disk_trouble(error):
                 raise
+            if once:
+                raise UserError(f"{disk_trouble(error)}.") from None
             if (trouble := disk_trouble(error)) != said:
-                say(trouble)
+                say(f"{trouble}; trying again every {constants.RETRY:g} s.")
                 said = trouble
             time.sleep(constants.RETRY)
         else:

@@ -69,7 +69,7 @@ def main() -> int:
     except OSError as error:
         if not is_disk_trouble(error):
             raise
-        report(event="unwritable", reason=disk_trouble(error))
+        report(event="unwritable", reason=f"{disk_trouble(error)}.")
     except Exception as error:
         with suppress(OSError):  # a full disk must not hide the reason
             traceback.print_exc()

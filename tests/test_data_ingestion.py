@@ -380,6 +380,48 @@ def test_a_full_disk_is_one_sentence_and_no_loss(data, ingestion, capsys, monkey
     assert list(data.rglob("*.partial")) == []
 
 
+def test_a_fault_with_one_raw_dataset_stops_no_other(data, ingestion, capsys, monkeypatch):
+    for name in ("a", "b", "c"):
+        make_raw_dataset(data / "raw_dataset" / name, seed=ord(name))
+    read = data_ingestion.read
+
+    def read_with_a_fault(place, *arguments):
+        if place.name == "b":
+            raise ZeroDivisionError("a fault")
+        if place.name == "a":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read(place, *arguments)
+
+    monkeypatch.setattr(data_ingestion, "read", read_with_a_fault)
+    for _ in range(3):
+        ingestion.look()
+    said = capsys.readouterr().out
+    assert len(datasets(data)) == 1
+    assert "b: not whole: ZeroDivisionError: a fault" in said
+    assert "Traceback" in said
+    assert "a: not whole: it cannot be read: Too many open files. Make it readable." in said
+    assert said.count("Traceback") == 1
+    monkeypatch.undo()
+    for _ in range(3):
+        ingestion.look()
+    assert len(datasets(data)) == 2
+    (data / "raw_dataset" / "b" / "train" / "000000.png").touch()
+    for _ in range(3):
+        ingestion.look()
+    assert len(datasets(data)) == 3
+
+
+def test_with_once_a_full_disk_ends_it_with_a_sentence(data, capsys, monkeypatch):
+    make_raw_dataset(data / "raw_dataset" / "colours")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert ingest(data) == 1
+    assert capsys.readouterr().out.rstrip().endswith("the disk is full. Free some space.")
+
+
 def test_names_come_one_after_the_other_even_if_the_clock_goes_back(data):
     make_raw_dataset(data / "raw_dataset" / "one")
     (data / "dataset").mkdir()

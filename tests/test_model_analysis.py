@@ -235,3 +235,21 @@ def test_a_damaged_checkpoint_is_noticed(data, dataset, capsys):
     path.write_bytes(content)
     assert analyze(data) == 1
     assert "is damaged: its SHA-256 is not the one in" in capsys.readouterr().out
+
+
+def test_a_fault_with_one_checkpoint_stops_no_other(data, dataset, capsys, monkeypatch):
+    put_checkpoint(data, f"{dataset}__z__z", dataset, seed=1)
+    put_checkpoint(data, dataset, dataset)
+    draw = model_analysis.draw
+
+    def draw_with_a_fault(report, *arguments):
+        if report["run"].endswith("z"):
+            raise ZeroDivisionError("a fault")
+        return draw(report, *arguments)
+
+    monkeypatch.setattr(model_analysis, "draw", draw_with_a_fault)
+    assert analyze(data) == 1
+    said = capsys.readouterr().out
+    assert f"{dataset}__z__z: failed: ZeroDivisionError: a fault" in said
+    assert "Traceback" in said
+    assert f"{dataset}: analyzed in" in said

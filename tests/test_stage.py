@@ -71,6 +71,16 @@ def test_keep_trying_says_each_reason_once_and_goes_on(monkeypatch):
     ]
 
 
+def test_once_means_one_try():
+    def action():
+        raise OSError(28, "full", "a.pkl")
+
+    with pytest.raises(
+        UserError, match=r"^cannot write a.pkl: the disk is full. Free some space\.$"
+    ):
+        stage.keep_trying(action, print, once=True)
+
+
 def test_keep_trying_does_not_hide_a_bug():
     def action():
         raise OSError(9, "Bad file descriptor")
