@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import constants
-from helper import description_path, read_json, shown
+from helper import UserError, description_path, read_json, shown
 from pipeline.folder_watch import FolderWatch
 from pipeline.ledger import Ledger
 from pipeline.stage import keep_trying, log, run_stage, stage_parser
@@ -123,10 +123,10 @@ class Training:
                 self._enter(run, state="failed", name=name, reason=outcome["reason"])
             case "paused":
                 log.info("%s: paused after epoch %d for a newer dataset", name, outcome["epoch"])
-            case "unwritable":  # the disk did not take it: not the run's fault
+            case "hindered":  # not the run's fault: it is tried again, if it is still there
                 log.error("%s: %s", name, outcome["reason"])
                 if self.once:
-                    raise OSError(outcome["reason"])
+                    raise UserError(outcome["reason"])
                 time.sleep(constants.RETRY)
 
     def _should_pause(self, run: Run, report: dict) -> bool:

@@ -6,12 +6,12 @@ recorded as trained or failed. So a file that comes, changes or goes changes the
 
 import ast
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import constants
-from helper import UserError, digest_of, shown
+from helper import UserError, description_path, digest_of, read_json, shown
 from pipeline import safe_pickle
 from pipeline.hyperparameters import read_hyperparameters
 
@@ -25,6 +25,7 @@ class Dropped:
     path: Path
     digest: str
     changed: float = 0.0
+    class_names: tuple = ()
     priority: int = 0
     settings: dict | None = None
 
@@ -51,7 +52,9 @@ class Run:
 
     @property
     def key(self) -> str:
-        return digest_of([self.dataset.digest, self.model.digest, self.hyperparameters.digest])
+        # Class names are not in the pickle, but other names are another dataset: its pictures differ.
+        dataset = [self.dataset.digest, self.dataset.class_names]
+        return digest_of([dataset, self.model.digest, self.hyperparameters.digest])
 
     @property
     def plain_name(self) -> str:
@@ -97,7 +100,7 @@ class RunQueue:
         self.problems = []
         sets = self._drops(self.sets, ".toml", self._hyperparameter_set)
         models = self._drops(self.models, ".py", self._model)
-        datasets = self._drops(self.datasets, ".pkl", self._dataset)
+        datasets = _named(self._drops(self.datasets, ".pkl", self._dataset))
         # The same content under two names is one: a copy or a renamed file makes no new run.
         runs = {
             run.key: run for run in (Run(d, m, s) for d in datasets for m in models for s in sets)
@@ -124,7 +127,9 @@ class RunQueue:
         return found
 
     def _dataset(self, path: Path) -> Dropped:
-        return Dropped(path, safe_pickle.digest(path), path.stat().st_mtime)
+        names = read_json(description_path(path)).get("class_names")
+        class_names = tuple(map(str, names)) if isinstance(names, list) else ()
+        return Dropped(path, safe_pickle.digest(path), path.stat().st_mtime, class_names)
 
     def _model(self, path: Path) -> Dropped:
         content = path.read_bytes()
@@ -135,6 +140,15 @@ class RunQueue:
         # Comments, and how soon it is its turn, are no reason to train again.
         training = {key: value for key, value in settings.items() if key != "priority"}
         return Dropped(path, digest_of(training), priority=settings["priority"], settings=settings)
+
+
+def _named(datasets: list[Dropped]) -> list[Dropped]:
+    """A copy without a description is the same dataset as the original with its class names."""
+    names = {dataset.digest: dataset.class_names for dataset in datasets if dataset.class_names}
+    return [
+        replace(dataset, class_names=dataset.class_names or names.get(dataset.digest, ()))
+        for dataset in datasets
+    ]
 
 
 def _priority(path: Path, content: bytes) -> int:

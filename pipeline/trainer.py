@@ -23,7 +23,7 @@ from pipeline import event_log, fitting, resume, safe_pickle
 from pipeline.dataset import hold_out, load_split
 from pipeline.model_file import build
 from pipeline.quiet_keras import import_keras
-from pipeline.stage import disk_trouble, is_disk_trouble, keep_trying
+from pipeline.stage import keep_trying
 
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 
@@ -67,9 +67,10 @@ def main() -> int:
             event="failed", reason="there was not enough memory. Use a smaller batch_size or model."
         )
     except OSError as error:
-        if not is_disk_trouble(error):
+        if error.filename not in (job.dataset, job.model):
             raise
-        report(event="unwritable", reason=f"{disk_trouble(error)}.")
+        # Not the run's fault: it went while it waited, or the disk does not give it for now.
+        report(event="hindered", reason=f"{error.filename} cannot be read: {error.strerror}.")
     except Exception as error:
         with suppress(OSError):  # a full disk must not hide the reason
             traceback.print_exc()

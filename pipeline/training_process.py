@@ -12,7 +12,7 @@ from pathlib import Path
 import constants
 from pipeline.stage import log, progress_bar
 
-LAST_EVENTS = ("trained", "paused", "failed", "unwritable")
+LAST_EVENTS = ("trained", "paused", "failed", "hindered")
 
 
 class TrainingProcess:
@@ -46,7 +46,7 @@ class TrainingProcess:
         `should_pause(report)` says so.
 
         Returns:
-            the last report; its "event" is "trained", "paused", "failed" or "unwritable".
+            the last report; its "event" is "trained", "paused", "failed" or "hindered".
         """
         self.start()
         progress = Progress(job)

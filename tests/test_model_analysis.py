@@ -253,3 +253,13 @@ def test_a_fault_with_one_checkpoint_stops_no_other(data, dataset, capsys, monke
     assert f"{dataset}__z__z: failed: ZeroDivisionError: a fault" in said
     assert "Traceback" in said
     assert f"{dataset}: analyzed in" in said
+
+
+def test_a_long_list_of_checkpoints_is_said_in_one_line_each_and_nothing_else(data, dataset, start):
+    for seed in range(7):
+        put_checkpoint(data, f"{dataset}__m__{seed}", dataset, seed=seed)
+    stage = start("model_analysis.py", "--data", data, "--once")
+    assert stage.end() == 0
+    assert len(stage.lines) == 8
+    assert "watching" in stage.lines[0]
+    assert all(": analyzed in" in line for line in stage.lines[1:])

@@ -340,3 +340,14 @@ def test_a_folder_that_cannot_be_written_is_one_sentence_and_the_run_waits(workp
     stage.wait_for("trained in")
     assert sum("cannot write" in line for line in stage.lines) == 1
     assert sum("started" in line for line in stage.lines) == 1
+
+
+def test_a_dataset_that_goes_before_its_turn_fails_nothing(workplace, start):
+    [dataset] = (workplace / "data" / "dataset").glob("*.pkl")
+    stage = start("model_training.py", *options(workplace))
+    stage.wait_for("started")
+    dataset.rename(workplace / "aside.pkl")  # before TensorFlow is imported and the dataset read
+    assert "cannot be read: No such file or directory." in stage.wait_for("cannot be read")
+    (workplace / "aside.pkl").rename(dataset)
+    stage.wait_for("trained in")
+    assert not any("failed" in line for line in stage.lines)

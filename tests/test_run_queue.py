@@ -198,6 +198,16 @@ def test_random_products_come_whole_and_in_the_order_of_the_rule(folders, seed):
 # Keys: what makes a new run and what does not
 
 
+def test_other_class_names_make_another_run_and_a_copy_without_description_does_not(one_run):
+    pictures = {"same": "pictures"}
+    for name, classes in (("a", ["cat", "dog"]), ("b", ["Katze", "Hund"])):
+        safe_pickle.publish(one_run.datasets / f"{name}.pkl", pictures, {"class_names": classes})
+    keys = one_run.keys()
+    assert len(keys) == 3
+    shutil.copy(one_run.datasets / "a.pkl", one_run.datasets / "copy.pkl")
+    assert one_run.keys() == keys
+
+
 def test_equal_content_under_two_names_is_one_run(one_run):
     before = one_run.keys()
     shutil.copy(one_run.datasets / "2022-06-08 20:57:20.868637.pkl", one_run.datasets / "copy.pkl")
