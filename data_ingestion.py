@@ -104,7 +104,7 @@ class Ingestion:
 
     def look(self) -> float | None:
         """Look at everything, ingest what is ready; returns when to look again without an event."""
-        began = time.monotonic()
+        self.seconds_per_look = 0.0
         try:
             found = find_raw_datasets(self.folder)
         except OSError:
@@ -124,7 +124,6 @@ class Ingestion:
                 log.exception("%s: not ingested", shown(place))
                 self._set_aside(place, sight, f"{type(error).__name__}: {error}")
         self._say_strays()
-        self.seconds_per_look = time.monotonic() - began
         waiting = [
             self.options.settle - (time.monotonic() - sight.since) for sight in self.unsettled()
         ]
@@ -146,7 +145,9 @@ class Ingestion:
         self.strays = strays
 
     def _look_at(self, place: Path, sight: Sight) -> None:
+        began = time.monotonic()
         stock = take_stock(place)
+        self.seconds_per_look += time.monotonic() - began
         if stock.fingerprint != sight.fingerprint:
             sight.fingerprint, sight.since = stock.fingerprint, time.monotonic()
             sight.settled = self._is_recorded(place, sight)
@@ -213,35 +214,33 @@ class Ingestion:
         """Write the dataset, unless there is one with the same content."""
         for warning in raw.warnings.values():
             log.warning("%s: warning: %s", shown(place), warning["text"])
-        known = self._ingested_on_disk()
-        if raw.digest in known:
-            log.info(
-                "%s: same content as dataset %s, nothing new",
-                shown(place),
-                known[raw.digest]["dataset"],
-            )
+        known = self._ingested_on_disk().get(raw.digest)
+        if known:
+            log.info("%s: same content as dataset %s, nothing new", shown(place), known["dataset"])
         else:
-            name = time_name(
-                [*(path.stem for path in self.datasets.iterdir()), *self._names_given()]
-            )
-            path = self.datasets / f"{name}.pkl"
-            # The order of the splits is the format's.
-            content = {split: raw.splits[split] for split in ("test", "train")}
-            description = self._description(place, raw)
-            self._keep_writing(lambda: safe_pickle.publish(path, content, description))
-            counts = self._counts(raw)
-            log.info(
-                "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",
-                shown(place),
-                name,
-                time.monotonic() - began,
-                f"{counts['train']:,}",
-                f"{counts['test']:,}",
-                f"{len(raw.class_names):,}",
-            )
-            known = {raw.digest: {"dataset": name}}
+            known = {"dataset": self._write(place, raw, began)}
         if raw.digest not in self.record.entries:
-            self._keep_writing(lambda: self.record.record(raw.digest, **known[raw.digest]))
+            self._keep_writing(lambda: self.record.record(raw.digest, **known))
+
+    def _write(self, place: Path, raw: RawDataset, began: float) -> str:
+        """Write the dataset and its description; returns its name."""
+        taken = [path.stem for path in self.datasets.glob("*.*")]
+        name = time_name([*taken, *self._names_given()])
+        # The order of the splits is the format's.
+        content = {split: raw.splits[split] for split in ("test", "train")}
+        path, description = self.datasets / f"{name}.pkl", self._description(place, raw)
+        self._keep_writing(lambda: safe_pickle.publish(path, content, description))
+        counts = self._counts(raw)
+        log.info(
+            "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",
+            shown(place),
+            name,
+            time.monotonic() - began,
+            f"{counts['train']:,}",
+            f"{counts['test']:,}",
+            f"{len(raw.class_names):,}",
+        )
+        return name
 
     def _names_given(self) -> list[str]:
         return [entry["dataset"] for entry in self.record.entries.values() if "dataset" in entry]
