@@ -42,6 +42,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="where the hyperparameter sets are (default: hyperparameters)",
     )
+    for name, what in (("--models", "models"), ("--hyperparameters", "hyperparameter sets")):
+        parser.add_argument(
+            name, type=names, metavar="A,B", help=f"train only these {what} (default: all)"
+        )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try again the runs that failed before"
+    )
+    parser.add_argument(
+        "--run-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="a run that takes longer, in one go, has failed (default: no limit)",
+    )
     parser.add_argument(
         "--preempt",
         action=argparse.BooleanOptionalAction,
@@ -49,17 +62,30 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="let a newer dataset go first: pause the running run after its epoch (default: yes)",
     )
     options = parser.parse_args(arguments)
+    if options.run_timeout is not None and not options.run_timeout > 0:
+        parser.error(f"--run-timeout is {options.run_timeout:g}, expected more than 0 seconds")
     for folder in (options.models_folder, options.hyperparameters_folder):
         if not folder.is_dir():
             parser.error(f"{shown(folder)} is no folder; make it, or name another one")
     return options
 
 
+def names(text: str) -> set[str]:
+    found = {name.strip() for name in text.split(",")}
+    if "" in found:
+        raise argparse.ArgumentTypeError(f'"{text}" is no list of names with commas between')
+    return found
+
+
 def train_what_waits(options: argparse.Namespace) -> bool:
     """Train run after run. Returns, with --once, whether every run is trained."""
-    sources = options.models_folder.absolute(), options.hyperparameters_folder.absolute()
-    queue = RunQueue(options.data, *sources)
-    with FolderWatch(queue.folders(), poll=options.poll) as watch, TrainingProcess() as process:
+    folders = options.models_folder.absolute(), options.hyperparameters_folder.absolute()
+    chosen = zip(folders, (options.models, options.hyperparameters), strict=True)
+    queue = RunQueue(options.data, *folders, only={folder: some for folder, some in chosen if some})
+    with (
+        FolderWatch(queue.folders(), poll=options.poll) as watch,
+        TrainingProcess(options.run_timeout) as process,
+    ):
         training = Training(queue, watch, process, options)
         log.info("watching %s", ", ".join(shown(folder) for folder in queue.folders()))
         while True:
@@ -88,6 +114,8 @@ class Training:
         self.record = Ledger(options.data / constants.TRAINING_RECORD, self._trained_on_disk)
         self.all_well = True
         self._problems: list[str] = []
+        if options.retry_failed:
+            self._forget_failed()
 
     def next_run(self) -> Run | None:
         """The most urgent run that is neither trained nor failed."""
@@ -100,6 +128,12 @@ class Training:
             elif not self._has_checkpoint(entry) and not self._adopt(run):
                 return run
         return None
+
+    def _forget_failed(self) -> None:
+        failed = [
+            key for key, entry in self.record.entries.items() if entry.get("state") == "failed"
+        ]
+        keep_trying(lambda: self.record.forget(*failed), log.error, self.once)
 
     def _has_checkpoint(self, entry: dict) -> bool:
         """A checkpoint that somebody deleted is trained again."""

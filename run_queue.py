@@ -13,7 +13,7 @@ from pathlib import Path
 import constants
 from helper import UserError, description_path, digest_of, read_json, shown
 from pipeline import safe_pickle
-from pipeline.hyperparameters import read_hyperparameters
+from pipeline.hyperparameters import SETTINGS, read_hyperparameters
 
 LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
 
@@ -87,9 +87,16 @@ class RunQueue:
     """
 
     def __init__(
-        self, data: Path, models: Path = constants.MODELS, sets: Path = constants.HYPERPARAMETERS
+        self,
+        data: Path,
+        models: Path = constants.MODELS,
+        sets: Path = constants.HYPERPARAMETERS,
+        only: dict[Path, set[str]] | None = None,
     ):
         self.datasets, self.models, self.sets = data / constants.DATASETS, models, sets
+        self.only = (
+            only or {}
+        )  # by folder, the names that take part; all where a folder is not there
         self.problems: list[str] = []
 
     def folders(self) -> list[Path]:
@@ -112,7 +119,9 @@ class RunQueue:
     def _drops(self, folder: Path, ending: str, read) -> list[Dropped]:
         found = []
         for path in sorted(folder.glob(f"*{ending}"), reverse=True):
-            if path.name.startswith(("_", ".")):
+            if path.name.startswith(("_", ".")) or path.stem not in self.only.get(
+                folder, {path.stem}
+            ):
                 continue
             try:
                 found.append(read(path))
@@ -137,8 +146,12 @@ class RunQueue:
 
     def _hyperparameter_set(self, path: Path) -> Dropped:
         settings = read_hyperparameters(path)
-        # Comments, and how soon it is its turn, are no reason to train again.
-        training = {key: value for key, value in settings.items() if key != "priority"}
+        # Comments, a default spelled out, and how soon it is its turn are no reason to train again.
+        training = {
+            key: value
+            for key, value in settings.items()
+            if key != "priority" and value != SETTINGS[key].default
+        }
         return Dropped(path, digest_of(training), priority=settings["priority"], settings=settings)
 
 

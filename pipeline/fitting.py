@@ -194,18 +194,20 @@ def predict(model: object, split: dict[str, np.ndarray], name: str) -> np.ndarra
 
 
 def _compile(model: object, settings: dict, images: int) -> None:
-    optimizers = {
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
-        "rmsprop": keras.optimizers.RMSprop,
-    }
     steps = -(-images // settings["batch_size"]) * settings["epochs"]
     model.compile(
-        optimizer=optimizers[settings["optimizer"]](_learning_rate(settings, steps)),
+        optimizer=_optimizer(settings, _learning_rate(settings, steps)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings["label_smoothing"]),
         metrics=["accuracy"],
     )
+
+
+def _optimizer(settings: dict, rate: object) -> object:
+    name = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}[
+        settings["optimizer"]
+    ]
+    extras = {"momentum": 0.9, "nesterov": True} if name == "SGD" else {}
+    return getattr(keras.optimizers, name)(rate, weight_decay=settings["weight_decay"], **extras)
 
 
 def _learning_rate(settings: dict, steps: int) -> object:

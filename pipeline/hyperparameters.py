@@ -59,6 +59,7 @@ SETTINGS = {
     ),
     "augmentation.shift": Setting(0.0, most=0.5),
     "label_smoothing": Setting(0.1, most=1.0, below=True),
+    "weight_decay": Setting(0.0, most=1.0),
     "validation_split": Setting(0.1, most=0.9),
     "early_stopping_patience": Setting(6, most=100_000),
     "precision": Setting("auto", choices=("auto", "float32", "mixed_bfloat16", "mixed_float16")),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,9 @@ LAST_EVENTS = ("trained", "paused", "failed", "hindered")
 class TrainingProcess:
     """The other process: one for each run, started early so that TensorFlow is ready when a run comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float | None = None) -> None:
+        """A run that takes longer than `timeout` seconds is killed, and so has failed."""
+        self.timeout = timeout
         self.process: subprocess.Popen | None = None
 
     def __enter__(self) -> "TrainingProcess":
@@ -50,6 +53,9 @@ class TrainingProcess:
         """
         self.start()
         progress = Progress(job)
+        timer = threading.Timer(self.timeout or threading.TIMEOUT_MAX, self.process.kill)
+        timer.daemon = True
+        timer.start()
         try:
             self._send(json.dumps(job))
             asked = False
@@ -61,13 +67,15 @@ class TrainingProcess:
                 if not asked and should_pause(report):
                     self._send("pause")
                     asked = True
-            return {
-                "event": "failed",
-                "reason": self._reason_of_death(Path(job["checkpoint"]).with_suffix("")),
-            }
+            if timer.finished.is_set():
+                reason = f"it took longer than the {self.timeout:g} s of --run-timeout."
+            else:
+                reason = self._reason_of_death(Path(job["checkpoint"]).with_suffix(""))
+            return {"event": "failed", "reason": reason}
         except KeyboardInterrupt:
             raise KeyboardInterrupt(progress.interrupted()) from None
         finally:
+            timer.cancel()
             progress.close()
             self._stop()
 

@@ -172,6 +172,7 @@ def test_the_ends_of_each_range_belong_to_it_or_not_as_the_sentence_says(read):
         "learning_rate": [5e-324, 10],
         "augmentation.shift": [0, 0.5],
         "label_smoothing": [0, 0.9999],
+        "weight_decay": [0, 1],
         "validation_split": [0, 0.9],
         "early_stopping_patience": [0, 100_000],
         "seed": [0, 2147483647],

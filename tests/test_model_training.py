@@ -351,3 +351,45 @@ def test_a_dataset_that_goes_before_its_turn_fails_nothing(workplace, start):
     (workplace / "aside.pkl").rename(dataset)
     stage.wait_for("trained in")
     assert not any("failed" in line for line in stage.lines)
+
+
+def test_only_the_named_models_and_sets_are_trained(workplace):
+    (workplace / "models" / "other.py").write_text("# another\n" + TINY)
+    (workplace / "sets" / "long.toml").write_text("epochs = 3\n")
+    limits = ["--models", "other,third", "--hyperparameters", "short"]
+    assert model_training.main([*options(workplace), "--once", *limits]) == 0
+    assert [path.stem.split("__")[1:] for path in checkpoints(workplace)] == [["other", "short"]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (["--models", "a,,b"], 'argument --models: "a,,b" is no list of names with commas between'),
+        (["--run-timeout", "0"], "--run-timeout is 0, expected more than 0 seconds"),
+        (["--models-folder", "gone"], "gone is no folder; make it, or name another one"),
+    ],
+)
+def test_wrong_options_exit_with_2(wrong, sentence, capsys):
+    with pytest.raises(SystemExit) as ended:
+        model_training.main(wrong)
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_endless_run_fails_after_its_time_and_is_tried_again_when_asked(workplace, capsys):
+    (workplace / "models" / "endless.py").write_text(
+        "def build_model(shape, n):\n    while True: pass\n"
+    )
+    limited = [*options(workplace), "--once", "--run-timeout", "15"]
+    assert model_training.main(limited) == 1
+    said = capsys.readouterr().out
+    assert "__endless__short: failed: it took longer than the 15 s of --run-timeout." in said
+    assert len(checkpoints(workplace)) == 1
+    assert train(workplace) == 1
+    assert "started" not in capsys.readouterr().out
+    (workplace / "models" / "endless.py").rename(workplace / "models" / "_endless.py")
+    (workplace / "models" / "bad.py").write_text("def build_model(shape, n): return n\n")
+    train(workplace)
+    capsys.readouterr()
+    model_training.main([*options(workplace), "--once", "--retry-failed"])
+    assert capsys.readouterr().out.count("__bad__short: started") == 1
