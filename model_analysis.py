@@ -113,7 +113,7 @@ class Analysis:
             log.exception("%s: failed", checkpoint.run)
             return self._fail(checkpoint, f"{type(error).__name__}: {printable(error)[:300]}")
         keep_trying(lambda: self._write(pictures, report), log.error, self.once)
-        self._enter(checkpoint, state="analyzed")
+        self._enter(checkpoint, state="analyzed", accuracy=report["accuracy"])
         log.info(
             "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
             checkpoint.run,
@@ -158,7 +158,7 @@ class Analysis:
                 file.write(picture)
         write_json(self.results / f"{report['run']}.json", {**report, "pictures": list(pictures)})
 
-    def _enter(self, checkpoint: Checkpoint, **entry: str) -> None:
+    def _enter(self, checkpoint: Checkpoint, **entry: object) -> None:
         keep_trying(
             lambda: self.record.record(checkpoint.sha256, run=checkpoint.run, **entry),
             log.error,
@@ -177,11 +177,8 @@ class Analysis:
                 and (self.results / f"{entry.get('run')}.json").exists()
             )
         if not entry:  # finished just before an earlier process died
-            keep_trying(
-                lambda: self.record.record(digest, run=path.stem, state="analyzed"),
-                log.error,
-                self.once,
-            )
+            known = self._analyzed_on_disk()[digest]
+            keep_trying(lambda: self.record.record(digest, **known), log.error, self.once)
         return True
 
     def _dataset_of(self, path: Path) -> Path:
@@ -206,15 +203,14 @@ class Analysis:
         )
 
     def _analyzed_on_disk(self) -> dict[str, dict]:
-        reports = {
-            path.stem: read_json(path).get("checkpoint_sha256")
-            for path in self.results.glob("*.json")
-        }
-        return {
-            digest: {"run": run, "state": "analyzed"}
-            for run, digest in reports.items()
-            if isinstance(digest, str)
-        }
+        """The entry of each checkpoint that has a report, by its SHA-256."""
+        found = {}
+        for path in self.results.glob("*.json"):
+            report = read_json(path)
+            if isinstance(digest := report.get("checkpoint_sha256"), str):
+                accuracy = report.get("accuracy")
+                found[digest] = {"run": path.stem, "state": "analyzed", "accuracy": accuracy}
+        return found
 
     def _say_once(self, path: Path, text: str) -> None:
         self.all_well = False

@@ -141,7 +141,7 @@ class Training:
 
     def train(self, run: Run) -> None:
         """Train `run` in the other process and record what became of it."""
-        name = self._free_name(run)
+        name = run.name_in(self.checkpoints)
         count = read_json(description_path(run.dataset.path)).get("counts", {}).get("train")
         images = f"{count:,} images, " if isinstance(count, int) else ""
         log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
@@ -151,7 +151,12 @@ class Training:
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
-                self._enter(run, state="trained", name=name)
+                figures = {key: outcome[key] for key in ("seconds", "images", "epochs")}
+                accuracy = outcome.get("val_accuracy", outcome["accuracy"])
+                model = run.model.name
+                self._enter(
+                    run, state="trained", name=name, model=model, accuracy=accuracy, **figures
+                )
             case "failed":
                 log.error("%s: failed: %s", name, outcome["reason"])
                 self._enter(run, state="failed", name=name, reason=outcome["reason"])
@@ -175,19 +180,11 @@ class Training:
 
     def _adopt(self, run: Run) -> bool:
         """Enter a checkpoint that was finished just before an earlier process died."""
-        for name in self._names(run):
+        for name in run.names:
             if self._key_on_disk(name) == run.key:
-                self._enter(run, state="trained", name=name)
+                self._enter(run, **self._trained_on_disk()[run.key])
                 return True
         return False
-
-    def _names(self, run: Run) -> tuple[str, str]:
-        """The run's name, and the one it has if another run took that: an edited model or set."""
-        return run.plain_name, f"{run.long_name}__{run.key[:8]}"
-
-    def _free_name(self, run: Run) -> str:
-        plain, own = self._names(run)
-        return own if self._checkpoint(plain).exists() else plain
 
     def _checkpoint(self, name: str) -> Path:
         return self.checkpoints / f"{name}.pkl"
@@ -195,16 +192,24 @@ class Training:
     def _key_on_disk(self, name: str) -> str | None:
         path = self._checkpoint(name)
         run = read_json(description_path(path)).get("run") if path.exists() else None
-        return run.get("key") if isinstance(run, dict) else None
+        key = run.get("key") if isinstance(run, dict) else None
+        return key if isinstance(key, str) else None
 
     def _trained_on_disk(self) -> dict[str, dict]:
-        names = [path.stem for path in self.checkpoints.glob("*.pkl")]
-        keys = {name: self._key_on_disk(name) for name in names}
-        return {
-            key: {"state": "trained", "name": name}
-            for name, key in keys.items()
-            if isinstance(key, str)
-        }
+        """The entry of each run that has a checkpoint, as its description tells it."""
+        found = {}
+        for path in self.checkpoints.glob("*.pkl"):
+            described = read_json(description_path(path))
+            if key := self._key_on_disk(path.stem):
+                run, metrics = described["run"], described.get("metrics", {})
+                known = {
+                    name: run[name]
+                    for name in ("model", "seconds", "images", "epochs")
+                    if name in run
+                }
+                accuracy = metrics.get("val_accuracy", metrics.get("accuracy"))
+                found[key] = {"state": "trained", "name": path.stem, "accuracy": accuracy, **known}
+        return found
 
     def _job(self, run: Run, name: str) -> dict:
         return {

@@ -2,17 +2,23 @@
 
 The queue is computed, never stored: all products of what lies in the three folders, minus what is
 recorded as trained or failed. So a file that comes, changes or goes changes the queue at once.
+
+    python run_queue.py                 print the whole product as a table, and do nothing else
+    python run_queue.py --json          the same for programs
 """
 
+import argparse
 import ast
 import hashlib
+import json
+import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import constants
 from helper import UserError, description_path, digest_of, read_json, shown
-from pipeline import safe_pickle
+from pipeline import run_table, safe_pickle
 from pipeline.hyperparameters import SETTINGS, read_hyperparameters
 
 LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
@@ -69,6 +75,16 @@ class Run:
     @property
     def long_name(self) -> str:
         return f"{self.dataset.name}__{self.model.name}__{self.hyperparameters.name}"
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Its name, and the one it has if another run took that: an edited model or set."""
+        return self.plain_name, f"{self.long_name}__{self.key[:8]}"
+
+    def name_in(self, checkpoints: Path) -> str:
+        """The name for its checkpoint, so that none is ever overwritten."""
+        plain, own = self.names
+        return own if (checkpoints / f"{plain}.pkl").exists() else plain
 
     def urgency(self) -> tuple:
         """The order among the runs of one dataset: the model's priority, then the set's, then the names."""
@@ -189,3 +205,36 @@ def _assigns_priority(statement: ast.stmt) -> bool:
         else [getattr(statement, "target", None)]
     )
     return any(isinstance(target, ast.Name) and target.id == "PRIORITY" for target in targets)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    queue = RunQueue(options.data, options.models_folder, options.hyperparameters_folder)
+    table = run_table.rows(queue.look(), options.data)
+    if options.json:
+        print(json.dumps({"runs": run_table.as_plain(table), "problems": queue.problems}, indent=2))
+    else:
+        print(run_table.as_text(table))
+        for problem in queue.problems:
+            print(problem, file=sys.stderr)
+    return 1 if queue.problems else 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Print what became of each dataset x model x hyperparameter set.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--data", type=Path, default=constants.DATA, metavar="DIR", help="the data folder (data)")
+    add("--models-folder", type=Path, default=constants.MODELS, metavar="DIR", help="(models)")
+    sets = constants.HYPERPARAMETERS
+    add(
+        "--hyperparameters-folder", type=Path, default=sets, metavar="DIR", help="(hyperparameters)"
+    )
+    add("--json", action="store_true", help="print JSON, for programs")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

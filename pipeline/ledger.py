@@ -59,6 +59,14 @@ class Ledger:
             )
 
 
+def entries_in(path: Path) -> dict[str, dict]:
+    """The entries of another stage's record, without touching it; {} if there is none or it is damaged."""
+    try:
+        return _read(path)
+    except (OSError, safe_pickle.PickleError):
+        return {}
+
+
 def _dump(entries: dict[str, dict]) -> bytes:
     return safe_pickle.dumps({"entries": entries, "sha256": digest_of(entries)})
 

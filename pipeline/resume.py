@@ -1,6 +1,7 @@
 """Keep what a training needs to go on from its last whole epoch, in `<run>/resume.state`."""
 
 import hashlib
+import json
 import pickle
 from pathlib import Path
 
@@ -14,15 +15,17 @@ class NothingToResume(Exception):
     """There is nothing, it is damaged, or it is of another run: the training begins afresh."""
 
 
-def save(folder: Path, key: str, state: dict) -> None:
-    """Replace what is kept for the run `key` by `state`: plain values and arrays.
+def save(folder: Path, key: str, epochs: int, state: dict) -> None:
+    """Replace what is kept for the run `key` by `state` after `epochs`: plain values and arrays.
 
-    The digest is inside, not in a file beside: the two could not be replaced at one stroke.
+    A line of JSON with the digest goes before it, not into a file beside: the two could not be
+    replaced at one stroke.
     """
     content = pickle.dumps({"key": key, **state}, protocol=safe_pickle.PROTOCOL)
+    head = {"key": key, "epochs": epochs, "sha256": hashlib.sha256(content).hexdigest()}
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / FILE) as file:
-        file.write(hashlib.sha256(content).digest() + content)
+        file.write(json.dumps(head).encode() + b"\n" + content)
 
 
 def load(folder: Path, key: str) -> dict:
@@ -32,16 +35,25 @@ def load(folder: Path, key: str) -> dict:
         NothingToResume: nothing, or nothing whole.
     """
     try:
-        content = (folder / FILE).read_bytes()
-        digest, content = content[:32], content[32:]
-        if hashlib.sha256(content).digest() != digest:
+        head, _, content = (folder / FILE).read_bytes().partition(b"\n")
+        if hashlib.sha256(content).hexdigest() != json.loads(head)["sha256"]:
             raise NothingToResume
         state = safe_pickle.loads(content, FILE)
-    except (OSError, safe_pickle.PickleError):
+    except (OSError, ValueError, KeyError, TypeError, safe_pickle.PickleError):
         raise NothingToResume from None
     if not isinstance(state, dict) or state.get("key") != key:
         raise NothingToResume
     return state
+
+
+def epochs_done(folder: Path, key: str) -> int:
+    """How many epochs are kept for the run `key`, without reading all that is kept."""
+    try:
+        with open(folder / FILE, "rb") as file:
+            head = json.loads(file.readline(1000))
+        return head["epochs"] if head["key"] == key else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def forget(folder: Path) -> None:

@@ -5,6 +5,7 @@ happens it tells on its standard output, one JSON object a line. When its standa
 stage is gone, and so it goes too. All that a model prints is in `<run>/training.log`.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -99,6 +100,7 @@ def _listen(pause: threading.Event) -> None:
 def start_log(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    fcntl.flock(file, fcntl.LOCK_EX)  # who looks at it sees that this run is running
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
@@ -157,8 +159,9 @@ class Training:
 
     def epoch_done(self, epoch: int, figures: dict[str, float], fit: fitting.Fit) -> bool:
         self.keep_writing(lambda: event_log.write_epoch(self.logs, epoch, figures))
+        key = self.job.description["key"]
         state = {"seconds": self._seconds(), "logs": event_log.sizes(self.logs), **fit.state()}
-        self.keep_writing(lambda: resume.save(self.job.folder, self.job.description["key"], state))
+        self.keep_writing(lambda: resume.save(self.job.folder, key, epoch + 1, state))
         self.report(event="epoch", epoch=epoch + 1, step=(epoch + 1) * self.steps, figures=figures)
         return not self.pause.is_set()
 
@@ -205,7 +208,8 @@ class Training:
             lambda: safe_pickle.publish(Path(self.job.checkpoint), content, description)
         )
         resume.forget(self.job.folder)
-        self.report(event="trained", seconds=run["seconds"], **metrics)
+        figures = {name: run[name] for name in ("seconds", "images", "epochs")}
+        self.report(event="trained", **figures, **metrics)
 
     def keep_writing(self, action: Callable[[], object]) -> None:
         """A full disk makes a training wait, not fail."""

@@ -170,7 +170,7 @@ def test_left_and_gone_on_with_it_ends_as_if_undisturbed(optimizer, precision, t
         listener = Listener(leave_after=[last])
         left = fit(settings, listener=listener, state=state)
         assert not left.ended
-        resume.save(tmp_path, "key", listener.state)
+        resume.save(tmp_path, "key", 1, listener.state)
         state = resume.load(tmp_path, "key")
     resumed = fit(settings, state=state)
     assert resumed.ended
@@ -214,7 +214,7 @@ def test_a_state_of_another_model_is_refused():
     "damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:100] + b"x" + b[101:]]
 )
 def test_a_damaged_state_is_nothing_to_resume(tmp_path, damage):
-    resume.save(tmp_path, "key", {"seconds": 1.0})
+    resume.save(tmp_path, "key", 1, {"seconds": 1.0})
     path = tmp_path / resume.FILE
     assert resume.load(tmp_path, "key")["seconds"] == 1.0
     path.write_bytes(damage(path.read_bytes()))
@@ -223,7 +223,7 @@ def test_a_damaged_state_is_nothing_to_resume(tmp_path, damage):
 
 
 def test_the_state_of_another_run_is_nothing_to_resume(tmp_path):
-    resume.save(tmp_path, "key", {"seconds": 1.0})
+    resume.save(tmp_path, "key", 1, {"seconds": 1.0})
     with pytest.raises(resume.NothingToResume):
         resume.load(tmp_path, "other key")
 

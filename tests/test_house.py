@@ -84,7 +84,8 @@ def test_modules_and_functions_stay_readable():
 
 
 @pytest.mark.parametrize(
-    "script", ["data_ingestion", "model_training", "model_analysis", "generate_raw_dataset"]
+    "script",
+    ["data_ingestion", "model_training", "model_analysis", "generate_raw_dataset", "run_queue"],
 )
 def test_help_does_not_wait_for_heavy_libraries(script):
     program = (

@@ -10,7 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-SCRIPTS = ("data_ingestion.py", "model_training.py", "model_analysis.py", "generate_raw_dataset.py")
+SCRIPTS = (
+    "data_ingestion.py",
+    "model_training.py",
+    "model_analysis.py",
+    "generate_raw_dataset.py",
+    "run_queue.py",
+)
 
 
 def commands():
@@ -58,10 +64,10 @@ def test_each_option_is_described_and_no_other(script):
     shared, *rest = re.split(r"^`([a-z_]+\.py)`$", section, flags=re.MULTILINE)
     own = dict(zip(rest[::2], rest[1::2], strict=True))
     described = set(re.findall(r"`(--[a-z-]+)", own.get(script, "")))
-    if script != "generate_raw_dataset.py":
-        described |= set(re.findall(r"`(--[a-z-]+)", shared))
-    else:
+    if script in ("generate_raw_dataset.py", "run_queue.py"):
         described.add("--help")
+    else:
+        described |= set(re.findall(r"`(--[a-z-]+)", shared))
     assert described == options(script)
 
 

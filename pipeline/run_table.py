@@ -1,0 +1,149 @@
+"""The whole product as a table: what became of each run, and when the others will be done."""
+
+import fcntl
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import constants
+from helper import description_path, printable, read_json
+from pipeline import resume
+from pipeline.ledger import entries_in
+
+LOG = "training.log"
+HEAD = ("dataset", "model", "set", "state", "priority", "epochs", "ETA", "result")
+
+
+@dataclass
+class Row:
+    """One run. `eta` is in seconds from now; None where nothing is known to tell it from."""
+
+    dataset: str
+    model: str
+    hyperparameter_set: str
+    state: str
+    priority: str
+    epochs_done: int
+    epochs: int
+    eta: float | None
+    result: str
+
+    def cells(self) -> tuple[str, ...]:
+        epochs = f"{self.epochs_done}/{self.epochs}"
+        eta = "" if self.eta is None else _in_words(self.eta)
+        names = map(printable, (self.dataset, self.model, self.hyperparameter_set))
+        return (*names, self.state, self.priority, epochs, eta, printable(self.result))
+
+
+def rows(runs: list, data: Path) -> list[Row]:
+    """A row for each of `runs`, which come in the order in which they are trained.
+
+    Only reads: works while the stages run, after a crash, and with no stage running.
+    """
+    trained = entries_in(data / constants.TRAINING_RECORD)
+    analyses = entries_in(data / constants.ANALYSIS_RECORD).values()
+    analyzed = {entry.get("run"): entry for entry in analyses}
+    checkpoints = data / constants.CHECKPOINTS
+    table = [_row(run, trained.get(run.key, {}), analyzed, checkpoints) for run in runs]
+    _estimate(table, runs, trained)
+    return table
+
+
+def _row(run, entry: dict, analyzed: dict[str, dict], checkpoints: Path) -> Row:
+    name = entry.get("name") or run.name_in(checkpoints)
+    state, result, epochs = "waiting", "", 0
+    if entry.get("state") == "failed":
+        state, result = "failed", entry.get("reason", "")
+    elif entry.get("state") == "trained" and (checkpoints / f"{name}.pkl").exists():
+        state, epochs = "trained", entry.get("epochs", 0)
+        result = f"validation accuracy {entry['accuracy']:.3f}" if "accuracy" in entry else ""
+        analysis = analyzed.get(name, {})
+        if analysis.get("state") == "analyzed":
+            state, result = (
+                "analyzed",
+                f"test accuracy {analysis.get('accuracy', float('nan')):.3f}",
+            )
+        elif analysis.get("state") == "failed":
+            state, result = "failed", analysis.get("reason", "")
+    elif (checkpoints / name).is_dir():
+        epochs = resume.epochs_done(checkpoints / name, run.key)
+        state = "running" if is_locked(checkpoints / name / LOG) else "waiting"
+    return Row(
+        run.dataset.name,
+        run.model.name,
+        run.hyperparameters.name,
+        state,
+        f"{run.model.priority}/{run.hyperparameters.priority}",
+        epochs,
+        run.hyperparameters.settings["epochs"],
+        None,
+        result,
+    )
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the kernel's lock on `path`: that of the run that writes there."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _estimate(table: list[Row], runs: list, trained: dict[str, dict]) -> None:
+    """When each run that is still to come will be done, from what its model took before.
+
+    A running one goes first; the others follow one after the other in their order.
+    """
+    rates = _seconds_per_image(trained)
+    sizes = {run.dataset.path: _images(run.dataset.path) for run in runs}
+    clock: float | None = 0.0
+    order = sorted(range(len(table)), key=lambda place: table[place].state != "running")
+    for place in order:
+        row, run = table[place], runs[place]
+        if row.state not in ("waiting", "running"):
+            continue
+        rate, images = rates.get(row.model), sizes[run.dataset.path]
+        if clock is None or rate is None or images is None:
+            clock = None
+            continue
+        clock += rate * images * (row.epochs - row.epochs_done)
+        row.eta = clock
+
+
+def _seconds_per_image(trained: dict[str, dict]) -> dict[str, float]:
+    """By model, the median time of one image in one epoch."""
+    times = defaultdict(list)
+    for entry in trained.values():
+        if {"model", "seconds", "images", "epochs"} <= entry.keys():
+            times[entry["model"]].append(entry["seconds"] / (entry["images"] * entry["epochs"]))
+    return {model: median(some) for model, some in times.items()}
+
+
+def _images(dataset: Path) -> int | None:
+    count = read_json(description_path(dataset)).get("counts", {}).get("train")
+    return count if isinstance(count, int) else None
+
+
+def as_text(table: list[Row]) -> str:
+    lines = [HEAD, *(row.cells() for row in table)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def as_plain(table: list[Row]) -> list[dict]:
+    return [asdict(row) for row in table]
+
+
+def _in_words(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    if minutes < 1.5:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if hours < 1.5 else f"{hours:.1f} h"
