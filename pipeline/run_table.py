@@ -57,7 +57,7 @@ def _row(run, entry: dict, analyzed: dict[str, dict], checkpoints: Path) -> Row:
         state, result = "failed", entry.get("reason", "")
     elif entry.get("state") == "trained" and (checkpoints / f"{name}.pkl").exists():
         state, epochs = "trained", entry.get("epochs", 0)
-        result = f"validation accuracy {entry['accuracy']:.3f}" if "accuracy" in entry else ""
+        result = _figure("validation accuracy", entry)
         analysis = analyzed.get(name, {})
         if analysis.get("state") == "analyzed":
             state, result = (
@@ -80,6 +80,11 @@ def _row(run, entry: dict, analyzed: dict[str, dict], checkpoints: Path) -> Row:
         None,
         result,
     )
+
+
+def _figure(name: str, entry: dict) -> str:
+    accuracy = entry.get("accuracy")
+    return f"{name} {accuracy:.3f}" if isinstance(accuracy, float) else ""
 
 
 def is_locked(path: Path) -> bool:

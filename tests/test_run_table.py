@@ -121,6 +121,14 @@ def test_the_time_to_come_is_learned_from_past_runs_of_the_model(place):
     ]  # fmt: skip
 
 
+def test_an_entry_without_figures_is_shown_without(place):
+    run = place.runs()[0]
+    (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
+    bare = {"state": "trained", "name": run.plain_name, "accuracy": None}
+    place.record(constants.TRAINING_RECORD, {run.key: bare})
+    assert (place.table()[0].state, place.table()[0].result) == ("trained", "")
+
+
 def test_a_damaged_record_is_left_alone(place):
     path = place.data / constants.TRAINING_RECORD
     path.write_bytes(b"damaged")
