@@ -47,6 +47,21 @@ def test_the_hparams_tab_gets_its_columns_and_values(tmp_path):
     assert b"validation accuracy" in content["_hparams_/experiment"]
 
 
+def test_what_was_written_after_the_last_kept_epoch_is_taken_back(tmp_path):
+    event_log.write_hyperparameters(tmp_path, "run", {"epochs": 5})
+    for epoch in range(3):
+        event_log.write_epoch(tmp_path, epoch, {"loss": 1.0, "val_loss": 1.0})
+    kept = event_log.sizes(tmp_path)
+    for epoch in (3, 4):
+        event_log.write_epoch(tmp_path, epoch, {"loss": 0.5, "val_loss": 0.5})
+    event_log.cut_back(tmp_path, kept)
+    for epoch in (3, 4):
+        event_log.write_epoch(tmp_path, epoch, {"loss": 0.25, "val_loss": 0.25})
+    for split in ("train", "validation"):
+        points = curve(tmp_path / split, "epoch_loss")
+        assert points == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 0.25), (4, 0.25)]
+
+
 def test_a_write_that_fails_half_way_is_taken_back(tmp_path, monkeypatch):
     event_log.write_epoch(tmp_path, 0, {"loss": 1.0})
     path = tmp_path / "train" / event_log.FILE
