@@ -274,27 +274,37 @@ def write_split(folder: Path, images, labels, bar) -> None:
     files = [f"{number:06d}.png" for number in range(len(images))]
     # In one thread: for images this small two hand the interpreter to and fro for longer than
     # they gain, and processes take as long to start as they save.
-    for file, image in zip(files, images, strict=True):
-        (folder / file).write_bytes(png(image))
+    for file, content in zip(files, pngs(images), strict=True):
+        (folder / file).write_bytes(content)
         bar.update()
     table = pandas.DataFrame({"file": files, "label": labels})
     table.to_csv(folder / constants.GROUNDTRUTH, index=False)
     flush_folder(folder)
 
 
-def png(image) -> bytes:
-    """`image`, uint8 (height, width) or (height, width, 3), as an 8-bit gray or RGB PNG file.
+def pngs(images) -> Iterator[bytes]:
+    """Each of `images`, uint8 (count, height, width) or (count, height, width, 3), as a PNG file.
 
-    Pillow would do, but takes 1.6 times as long for 28 x 28 gray, 2 times for 32 x 32 colour.
+    Pillow would do, but takes twice as long for images this small.
     """
-    height, width = image.shape[:2]
-    header = struct.pack(">IIBBBBB", width, height, 8, 2 if image.ndim == 3 else 0, 0, 0, 0)
-    lines = b"".join(b"\0" + line.tobytes() for line in image)  # 0: the line is not filtered
-    blocks = (b"IHDR" + header, b"IDAT" + zlib.compress(lines, COMPRESSION), b"IEND")
-    pack = struct.Struct(">I").pack
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        pack(len(block) - 4) + block + pack(zlib.crc32(block)) for block in blocks
+    import numpy
+
+    count, height, width = images.shape[:3]
+    colour = 2 if images.ndim == 4 else 0
+    head = b"\x89PNG\r\n\x1a\n" + block(
+        b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     )
+    end = block(b"IEND")
+    for start in range(0, count, 1000):  # not all at once: that would double the memory
+        part = images[start : start + 1000].reshape(-1, height, width * (3 if colour else 1))
+        lines = numpy.zeros((len(part), height, 1 + part.shape[2]), numpy.uint8)
+        lines[:, :, 1:] = part  # the 0 before each line says that it is not filtered
+        for one in lines:
+            yield head + block(b"IDAT" + zlib.compress(one, COMPRESSION)) + end
+
+
+def block(content: bytes) -> bytes:
+    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
 
 
 if __name__ == "__main__":

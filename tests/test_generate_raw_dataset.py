@@ -191,14 +191,14 @@ def test_ctrl_c_leaves_nothing_but_one_line(tmp_path):
 
 
 def test_an_interrupt_between_two_images_leaves_nothing(tmp_path, monkeypatch, capsys):
-    encode, numbers = generate_raw_dataset.png, itertools.count()
+    block, numbers = generate_raw_dataset.block, itertools.count()
 
-    def interrupt(image):
+    def interrupt(content):
         if next(numbers) == 1450:  # the training images are whole by then
             raise KeyboardInterrupt
-        return encode(image)
+        return block(content)
 
-    monkeypatch.setattr(generate_raw_dataset, "png", interrupt)
+    monkeypatch.setattr(generate_raw_dataset, "block", interrupt)
     assert generate("--output", tmp_path / "d") == 130
     assert capsys.readouterr().err == f"stopped; {tmp_path / 'd'} was not written\n"
     assert list(tmp_path.iterdir()) == []
