@@ -10,6 +10,7 @@ Writes  data/raw_dataset/<source>/{train,test}: 000000.png ... and groundtruth.c
 
 import argparse
 import contextlib
+import errno
 import gzip
 import io
 import math
@@ -275,7 +276,9 @@ def write_split(folder: Path, images, labels, bar) -> None:
     # In one thread: for images this small two hand the interpreter to and fro for longer than
     # they gain, and processes take as long to start as they save.
     for file, content in zip(files, pngs(images), strict=True):
-        (folder / file).write_bytes(content)
+        with open(f"{folder}/{file}", "wb", buffering=0) as image:  # Path.write_bytes is slower
+            if image.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         bar.update()
     table = pandas.DataFrame({"file": files, "label": labels})
     table.to_csv(folder / constants.GROUNDTRUTH, index=False)
