@@ -107,13 +107,12 @@ class Analysis:
             )
             time.sleep(constants.RETRY)
             return None
-        except (
-            Exception
-        ) as error:  # a fault of ours or of Keras: say all, and go on with the others
+        except Exception as error:
+            # A fault of ours or of Keras: say all, and go on with the others.
             log.exception("%s: failed", checkpoint.run)
             return self._fail(checkpoint, f"{type(error).__name__}: {printable(error)[:300]}")
         keep_trying(lambda: self._write(pictures, report), log.error, self.once)
-        self._enter(checkpoint, state="analyzed", accuracy=report["accuracy"])
+        self._enter_analyzed(report)
         log.info(
             "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
             checkpoint.run,
@@ -127,7 +126,7 @@ class Analysis:
     def _fail(self, checkpoint: Checkpoint, reason: str) -> None:
         log.error("%s: failed: %s", checkpoint.run, reason)
         self.all_well = False
-        self._enter(checkpoint, state="failed", reason=reason)
+        self._enter(checkpoint.sha256, run=checkpoint.run, state="failed", reason=reason)
 
     def _examine(self, checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict]:
         """The pictures by file name, and the report."""
@@ -158,27 +157,26 @@ class Analysis:
                 file.write(picture)
         write_json(self.results / f"{report['run']}.json", {**report, "pictures": list(pictures)})
 
-    def _enter(self, checkpoint: Checkpoint, **entry: object) -> None:
-        keep_trying(
-            lambda: self.record.record(checkpoint.sha256, run=checkpoint.run, **entry),
-            log.error,
-            self.once,
-        )
+    def _enter(self, digest: str, **entry: object) -> None:
+        keep_trying(lambda: self.record.record(digest, **entry), log.error, self.once)
+
+    def _enter_analyzed(self, report: dict) -> None:
+        self._enter(report["checkpoint_sha256"], **_entry_of(report))
 
     def _is_done(self, path: Path, digest: str) -> bool:
         entry = self.record.entries.get(digest, {})
         if entry.get("state") == "failed":
             self.all_well = False
             return True
-        if read_json(self.results / f"{path.stem}.json").get("checkpoint_sha256") != digest:
+        report = read_json(self.results / f"{path.stem}.json")
+        if report.get("checkpoint_sha256") != digest:
             # A copy under another name is the same content, and its result is there already.
             return (
                 entry.get("state") == "analyzed"
                 and (self.results / f"{entry.get('run')}.json").exists()
             )
         if not entry:  # finished just before an earlier process died
-            known = self._analyzed_on_disk()[digest]
-            keep_trying(lambda: self.record.record(digest, **known), log.error, self.once)
+            self._enter_analyzed(report)
         return True
 
     def _dataset_of(self, path: Path) -> Path:
@@ -204,19 +202,27 @@ class Analysis:
 
     def _analyzed_on_disk(self) -> dict[str, dict]:
         """The entry of each checkpoint that has a report, by its SHA-256."""
-        found = {}
-        for path in self.results.glob("*.json"):
-            report = read_json(path)
-            if isinstance(digest := report.get("checkpoint_sha256"), str):
-                accuracy = report.get("accuracy")
-                found[digest] = {"run": path.stem, "state": "analyzed", "accuracy": accuracy}
-        return found
+        reports = [read_json(path) for path in self.results.glob("*.json")]
+        digests = [report.get("checkpoint_sha256") for report in reports]
+        return {
+            digest: _entry_of(report)
+            for digest, report in zip(digests, reports, strict=True)
+            if isinstance(digest, str)
+        }
 
     def _say_once(self, path: Path, text: str) -> None:
         self.all_well = False
         if self._said.get(path) != text:
             self._said[path] = text
             log.error("%s: %s", printable(path.stem), text)
+
+
+def _entry_of(report: dict) -> dict:
+    return {
+        "run": report.get("run"),
+        "state": "analyzed",
+        "accuracy": report.get("accuracy"),
+    }
 
 
 def load_checkpoint(path: Path) -> dict:

@@ -151,12 +151,7 @@ class Training:
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
-                figures = {key: outcome[key] for key in ("seconds", "images", "epochs")}
-                accuracy = outcome.get("val_accuracy", outcome["accuracy"])
-                model = run.model.name
-                self._enter(
-                    run, state="trained", name=name, model=model, accuracy=accuracy, **figures
-                )
+                self._adopt(run)
             case "failed":
                 log.error("%s: failed: %s", name, outcome["reason"])
                 self._enter(run, state="failed", name=name, reason=outcome["reason"])
@@ -179,37 +174,31 @@ class Training:
         keep_trying(lambda: self.record.record(run.key, **entry), log.error, self.once)
 
     def _adopt(self, run: Run) -> bool:
-        """Enter a checkpoint that was finished just before an earlier process died."""
+        """Enter the checkpoint of `run`, if there is one: just made, or before an earlier process died."""
         for name in run.names:
-            if self._key_on_disk(name) == run.key:
-                self._enter(run, **self._trained_on_disk()[run.key])
+            key, entry = self._on_disk(name)
+            if key == run.key:
+                self._enter(run, **entry)
                 return True
         return False
 
     def _checkpoint(self, name: str) -> Path:
         return self.checkpoints / f"{name}.pkl"
 
-    def _key_on_disk(self, name: str) -> str | None:
+    def _on_disk(self, name: str) -> tuple[str | None, dict]:
+        """The key of the run that the checkpoint `name` is of, and its entry; None if there is none."""
         path = self._checkpoint(name)
-        run = read_json(description_path(path)).get("run") if path.exists() else None
-        key = run.get("key") if isinstance(run, dict) else None
-        return key if isinstance(key, str) else None
+        described = read_json(description_path(path)) if path.exists() else {}
+        run, metrics = described.get("run"), described.get("metrics", {})
+        if not isinstance(run, dict) or not isinstance(run.get("key"), str):
+            return None, {}
+        figures = {key: run[key] for key in ("model", "seconds", "images", "epochs") if key in run}
+        accuracy = metrics.get("val_accuracy", metrics.get("accuracy"))
+        return run["key"], {"state": "trained", "name": name, "accuracy": accuracy, **figures}
 
     def _trained_on_disk(self) -> dict[str, dict]:
-        """The entry of each run that has a checkpoint, as its description tells it."""
-        found = {}
-        for path in self.checkpoints.glob("*.pkl"):
-            described = read_json(description_path(path))
-            if key := self._key_on_disk(path.stem):
-                run, metrics = described["run"], described.get("metrics", {})
-                known = {
-                    name: run[name]
-                    for name in ("model", "seconds", "images", "epochs")
-                    if name in run
-                }
-                accuracy = metrics.get("val_accuracy", metrics.get("accuracy"))
-                found[key] = {"state": "trained", "name": path.stem, "accuracy": accuracy, **known}
-        return found
+        found = (self._on_disk(path.stem) for path in self.checkpoints.glob("*.pkl"))
+        return {key: entry for key, entry in found if key}
 
     def _job(self, run: Run, name: str) -> dict:
         return {

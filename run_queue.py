@@ -14,6 +14,7 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import constants
@@ -39,7 +40,7 @@ class Dropped:
     def name(self) -> str:
         return self.path.stem
 
-    @property
+    @cached_property
     def time(self) -> datetime:
         """When a dataset was ingested, which is its name; if named by hand, when the file was made."""
         try:
@@ -56,7 +57,7 @@ class Run:
     model: Dropped
     hyperparameters: Dropped
 
-    @property
+    @cached_property
     def key(self) -> str:
         # Class names are not in the pickle, but other names are another dataset: its pictures differ.
         dataset = [self.dataset.digest, self.dataset.class_names]
@@ -110,9 +111,8 @@ class RunQueue:
         only: dict[Path, set[str]] | None = None,
     ):
         self.datasets, self.models, self.sets = data / constants.DATASETS, models, sets
-        self.only = (
-            only or {}
-        )  # by folder, the names that take part; all where a folder is not there
+        # By folder, the names that take part; all, where a folder is not there.
+        self.only = only or {}
         self.problems: list[str] = []
 
     def folders(self) -> list[Path]:

@@ -57,11 +57,12 @@ class Fit(keras.callbacks.Callback):
 
     def __init__(self, model: object, settings: dict, images: int):
         super().__init__()
-        self.network, self.settings, self.images = model, settings, images
+        self.network, self.settings = model, settings
+        self.steps = -(-images // settings["batch_size"])  # in an epoch
         self.history: dict[str, list[float]] = {}
         self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
         self.left = False
-        _compile(model, settings, images)
+        _compile(model, settings, self.steps)
 
     @property
     def epochs_done(self) -> int:
@@ -110,7 +111,7 @@ class Fit(keras.callbacks.Callback):
             )
         self.network.set_weights(self.best_weights)
         # A new optimizer has no state yet: a checkpoint is a third of the size, and still compiled.
-        _compile(self.network, self.settings, self.images)
+        _compile(self.network, self.settings, self.steps)
         return True
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -193,8 +194,8 @@ def predict(model: object, split: dict[str, np.ndarray], name: str) -> np.ndarra
     return probabilities
 
 
-def _compile(model: object, settings: dict, images: int) -> None:
-    steps = -(-images // settings["batch_size"]) * settings["epochs"]
+def _compile(model: object, settings: dict, steps_per_epoch: int) -> None:
+    steps = steps_per_epoch * settings["epochs"]
     model.compile(
         optimizer=_optimizer(settings, _learning_rate(settings, steps)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings["label_smoothing"]),

@@ -6,11 +6,10 @@ looks once more, finds the result and enters it. The results carry descriptions 
 record that was lost or damaged is put together again from what is on disk.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from helper import digest_of, shown, whole_file
+from helper import digest_of, sha256_of, shown, whole_file
 from pipeline import safe_pickle
 from pipeline.stage import log
 
@@ -45,9 +44,7 @@ class Ledger:
         except FileNotFoundError:
             self.entries = rebuild()
         except safe_pickle.PickleError as error:
-            aside = self.path.with_name(
-                f"{self.path.stem}.damaged-{hashlib.sha256(self.path.read_bytes()).hexdigest()[:8]}"
-            )
+            aside = self.path.with_name(f"{self.path.stem}.damaged-{sha256_of(self.path)[:8]}")
             self.entries = rebuild()
             self.path.replace(aside)
             log.warning(

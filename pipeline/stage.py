@@ -62,9 +62,8 @@ def run_stage(
     """
     start_logging(name, options.verbose)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job has it ignored
+    # A shell starts its background jobs with SIGINT ignored; here it counts all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         options.data = options.data.expanduser().absolute()
         keep_trying(lambda: make_folders(options.data), log.error, options.once)

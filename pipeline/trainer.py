@@ -128,14 +128,11 @@ class Training:
         fitted, held_out = hold_out(split["label"], settings["validation_split"], settings["seed"])
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
         fit = fitting.Fit(model, settings, len(fitted))
-        self.steps = -(-len(fitted) // settings["batch_size"])
+        self.steps = fit.steps
         try:
             self._begin(fit)
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-        ):  # kept by a Keras that built this model differently
+        except (KeyError, TypeError, ValueError):
+            # It was kept by a Keras that built this model differently.
             resume.forget(job.folder)
             return self.train()
         if not fit.run(split, fitted, held_out, self):
@@ -208,8 +205,7 @@ class Training:
             lambda: safe_pickle.publish(Path(self.job.checkpoint), content, description)
         )
         resume.forget(self.job.folder)
-        figures = {name: run[name] for name in ("seconds", "images", "epochs")}
-        self.report(event="trained", **figures, **metrics)
+        self.report(event="trained", seconds=run["seconds"], **metrics)
 
     def keep_writing(self, action: Callable[[], object]) -> None:
         """A full disk makes a training wait, not fail."""
