@@ -91,7 +91,8 @@ Right on {report["accuracy"]:.1%} of {report["test_images"]} test images that th
   figures       {shown(results / f"{run}.json")}
   TensorBoard   .venv/bin/tensorboard --logdir {shown(checkpoints)}
 
-Next: make run, and drop a folder of your own into {shown(constants.DATA / constants.RAW_DATASETS)}."""
+Next: make run, which trains the other models and sets, and drop a folder of your own into
+{shown(constants.DATA / constants.RAW_DATASETS)}."""
     )
 
 

@@ -13,7 +13,11 @@ from conftest import Process, make_raw_dataset
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")
+STAGES = {
+    "data_ingestion.py": [],
+    "model_training.py": ["--models", "cnn", "--hyperparameters", "default"],
+    "model_analysis.py": [],
+}
 
 
 class Chain:
@@ -21,7 +25,9 @@ class Chain:
 
     def __init__(self, data, built):
         self.data = data
-        self.stages = {script: Process(script, "--data", data) for script in STAGES}
+        self.stages = {
+            script: Process(script, "--data", data, *options) for script, options in STAGES.items()
+        }
         for stage in self.stages.values():
             stage.wait_for("watching")
         make_raw_dataset(built, train=90, test=30, names=True).rename(

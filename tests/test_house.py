@@ -12,7 +12,7 @@ SCRIPTS = {"generate_raw_dataset", "data_ingestion", "model_training", "model_an
 HEAVY = {
     "tensorflow": {"quiet_keras", "trainer", "fitting"},
     "tensorboard": {"event_log"},
-    "keras": {"quiet_keras", "cnn"},
+    "keras": {"quiet_keras", "cnn", "pure_cnn"},
     "matplotlib": {"plots"},
     "watchdog": {"folder_watch"},
     "honcho": set(),
