@@ -11,6 +11,7 @@ import argparse
 import ast
 import hashlib
 import json
+import re
 import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +23,8 @@ from helper import UserError, description_path, digest_of, read_json, shown
 from pipeline import run_table, safe_pickle
 from pipeline.hyperparameters import SETTINGS, read_hyperparameters
 
+# A line of a model file that says its priority and nothing else.
+ITS_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
 LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
 
 
@@ -158,7 +161,9 @@ class RunQueue:
 
     def _model(self, path: Path) -> Dropped:
         content = path.read_bytes()
-        return Dropped(path, hashlib.sha256(content).hexdigest(), priority=_priority(path, content))
+        # How soon it is its turn is no reason to train again.
+        rest = ITS_LINE.sub(b"", content) if content.count(b"PRIORITY") == 1 else content
+        return Dropped(path, hashlib.sha256(rest).hexdigest(), priority=_priority(path, content))
 
     def _hyperparameter_set(self, path: Path) -> Dropped:
         settings = read_hyperparameters(path)

@@ -259,6 +259,30 @@ def test_another_dataset_is_a_new_run_and_one_without_description_is_known_by_it
 
 # Problems: named, and in nobody's way
 
+
+@pytest.mark.parametrize("line", ["PRIORITY = 5\n", "PRIORITY=-3  # later\r\n", "PRIORITY = 0\n"])
+def test_a_models_priority_is_no_new_run(one_run, line):
+    before = one_run.keys()
+    one_run.model("cnn", text=f"{line}# cnn\n{MODEL}")
+    assert one_run.keys() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("WIDTH = PRIORITY = 5\n", "WIDTH = PRIORITY = 6\n"),
+        ("PRIORITY = 5; WIDTH = 1\n", "PRIORITY = 5; WIDTH = 2\n"),
+        ("PRIORITY = 5\nWIDTH = PRIORITY\n", "PRIORITY = 6\nWIDTH = PRIORITY\n"),
+    ],
+)
+def test_a_priority_that_does_more_than_order_is_a_new_run(one_run, change):
+    keys = []
+    for text in change:
+        one_run.model("cnn", text=text + MODEL)
+        keys += one_run.keys()
+    assert keys[0] != keys[1]
+
+
 NO_PRIORITY = "models/bad.py: its PRIORITY is no whole number. Write PRIORITY = 0 or another."
 BAD_MODELS = {
     "def build_model(:\n": "models/bad.py, line 1 is not Python (invalid syntax). Correct it.",
