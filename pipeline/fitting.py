@@ -256,13 +256,18 @@ class Batches(keras.utils.PyDataset):
 
 
 def _augmentation(settings: dict, seed: int) -> list:
-    """Keras's layers that flip and shift images at random."""
+    """Keras's layers that flip, shift and crop images at random, each image in its own way."""
     layers = keras.layers
-    flip, shift = settings["augmentation.flip"], settings["augmentation.shift"]
+    flip, shift, crop = (settings[f"augmentation.{kind}"] for kind in ("flip", "shift", "crop"))
     exact = {"seed": seed, "dtype": "float32"}
     found = []
     if flip != "none":
         found.append(layers.RandomFlip(flip, **exact))
     if shift:
         found.append(layers.RandomTranslation(shift, shift, fill_mode="nearest", **exact))
+    if crop:
+        # Keras's RandomCrop draws one place for a whole batch. A shift by up to half of what is cut
+        # off, then the middle enlarged, is a crop with a place for each image.
+        found.append(layers.RandomTranslation(crop / 2, crop / 2, fill_mode="nearest", **exact))
+        found.append(layers.RandomZoom((-crop, -crop), fill_mode="nearest", **exact))
     return found

@@ -58,6 +58,7 @@ SETTINGS = {
         "none", choices=("none", "horizontal", "vertical", "horizontal_and_vertical")
     ),
     "augmentation.shift": Setting(0.0, most=0.5),
+    "augmentation.crop": Setting(0.0, most=0.5),
     "label_smoothing": Setting(0.1, most=1.0, below=True),
     "weight_decay": Setting(0.0, most=1.0),
     "validation_split": Setting(0.1, most=0.9),

@@ -286,6 +286,21 @@ def test_shifted_images_differ_but_keep_size_and_range():
     assert len({image.tobytes() for image in images}) > 5
 
 
+def test_a_crop_shows_another_part_of_each_image_and_nothing_beside_it():
+    ramp = np.broadcast_to(np.arange(0.0, 250, 10)[:, None, None], (25, 25, 3)).astype(np.uint8)
+    part = {"img": np.stack([ramp] * 32), "class": np.eye(2, dtype=np.float32)[[0] * 32]}
+    settings = {**DEFAULTS, "augmentation.crop": 0.4}
+    batches = fitting.Batches(part, np.arange(32), 32, settings)
+    batches.begin(0)
+    images, _ = batches[0]
+    assert images.shape == (32, 25, 25, 3)
+    tops, bottoms = images[:, 0, 12, 0], images[:, -1, 12, 0]
+    # 0.6 of the rows are seen, wherever they are, and none is a repeated border.
+    assert bottoms - tops == pytest.approx(0.6 * 240, abs=10)
+    assert len(set(np.round(tops))) > 10
+    assert tops.min() < 20 < 70 < tops.max()
+
+
 def test_a_shift_is_no_larger_than_allowed():
     images = augmented(shift=0.25)
     assert (images[:, 0:2, 0:2] == 200).all()

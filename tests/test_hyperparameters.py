@@ -171,6 +171,7 @@ def test_the_ends_of_each_range_belong_to_it_or_not_as_the_sentence_says(read):
         "batch_size": [1, 65_536],
         "learning_rate": [5e-324, 10],
         "augmentation.shift": [0, 0.5],
+        "augmentation.crop": [0, 0.5],
         "label_smoothing": [0, 0.9999],
         "weight_decay": [0, 1],
         "validation_split": [0, 0.9],
