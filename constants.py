@@ -34,6 +34,8 @@ RETRY = 2.0  # after a write that the disk refused
 SAY_AGAIN = 5.0  # at the most one line per raw dataset in this time while a copy goes on
 STOP = 4.0  # a training process gets this long to stop before it is killed
 
+RUN_MEMORY = 2 * 2**30  # bytes that a run on small images may need, TensorFlow included
+
 # Images and labels.
 IMAGE_SIZE = 32  # pixels, width and height of the images in a dataset
 MAX_IMAGE_SIZE = 4096

@@ -10,14 +10,16 @@ Writes  data/model_checkpoints/<run>.pkl and <run>.json, <run>/logs for TensorBo
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import constants
 from helper import UserError, description_path, read_json, shown
+from pipeline import machine
 from pipeline.folder_watch import FolderWatch
 from pipeline.ledger import Ledger
 from pipeline.stage import keep_trying, log, run_stage, stage_parser
-from pipeline.training_process import TrainingProcess
+from pipeline.training_process import TrainingProcesses
 from run_queue import Run, RunQueue
 
 
@@ -47,6 +49,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             name, type=names, metavar="A,B", help=f"train only these {what} (default: all)"
         )
     parser.add_argument(
+        "--workers",
+        type=workers,
+        default=1,
+        metavar="N",
+        help="train N runs side by side; auto: as many as give the most images per second"
+        " (default: 1)",
+    )
+    parser.add_argument(
         "--retry-failed", action="store_true", help="try again the runs that failed before"
     )
     parser.add_argument(
@@ -70,6 +80,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f'"{text}" is neither auto nor a number from 1 to 1000')
+    return int(text)
+
+
 def names(text: str) -> set[str]:
     found = {name.strip() for name in text.split(",")}
     if "" in found:
@@ -84,32 +102,28 @@ def train_what_waits(options: argparse.Namespace) -> bool:
     queue = RunQueue(options.data, *folders, only={folder: some for folder, some in chosen if some})
     with (
         FolderWatch(queue.folders(), poll=options.poll) as watch,
-        TrainingProcess(options.run_timeout) as process,
+        TrainingProcesses(watch.wake, options.run_timeout) as processes,
     ):
-        training = Training(queue, watch, process, options)
+        training = Training(queue, processes, options)
         log.info("watching %s", ", ".join(shown(folder) for folder in queue.folders()))
-        while True:
-            if run := training.next_run():
-                training.train(run)
-            elif options.once:
-                return training.all_well
-            else:
-                process.start()
-                watch.wait()
+        try:
+            training.start_what_fits()
+            while processes.running or not options.once:
+                changed = watch.wait()
+                if training.take_reports() or changed:
+                    training.start_what_fits()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(*processes.interrupted()) from None
+        return training.all_well
 
 
 class Training:
-    """Which runs are done, and doing the next one."""
+    """Which runs are done, and doing the next ones."""
 
-    def __init__(
-        self,
-        queue: RunQueue,
-        watch: FolderWatch,
-        process: TrainingProcess,
-        options: argparse.Namespace,
-    ):
-        self.queue, self.watch, self.process = queue, watch, process
+    def __init__(self, queue: RunQueue, processes: TrainingProcesses, options: argparse.Namespace):
+        self.queue, self.processes = queue, processes
         self.once, self.preempt = options.once, options.preempt
+        self.places = machine.places(options.workers)
         self.checkpoints = options.data / constants.CHECKPOINTS
         self.record = Ledger(options.data / constants.TRAINING_RECORD, self._trained_on_disk)
         self.all_well = True
@@ -117,37 +131,38 @@ class Training:
         if options.retry_failed:
             self._forget_failed()
 
-    def next_run(self) -> Run | None:
-        """The most urgent run that is neither trained nor failed."""
+    def start_what_fits(self) -> None:
+        """Start the most urgent runs that wait, as far as there is a place for them."""
+        waiting = self.waiting()
+        while run := next(waiting, None):
+            if len(self.processes.running) < self.places:
+                self._start(run)
+            else:
+                return self._make_room(run)
+        return None
+
+    def waiting(self) -> Iterator[Run]:
+        """The runs that are neither trained nor failed nor being trained, the most urgent first."""
         runs = self.queue.look()
         self._say_problems()
         for run in runs:
             entry = self.record.entries.get(run.key, {})
             if entry.get("state") == "failed":
                 self.all_well = False
+            elif run.key in (process.run.key for process in self.processes.running):
+                continue
             elif not self._has_checkpoint(entry) and not self._adopt(run):
-                return run
-        return None
+                yield run
 
-    def _forget_failed(self) -> None:
-        failed = [
-            key for key, entry in self.record.entries.items() if entry.get("state") == "failed"
-        ]
-        keep_trying(lambda: self.record.forget(*failed), log.error, self.once)
+    def take_reports(self) -> bool:
+        """Record what became of runs. Returns whether one ended or finished an epoch: a time to choose."""
+        reports = list(self.processes.reports())
+        for process, report in reports:
+            if report["event"] != "epoch":
+                self._record(process.run, process.job["name"], report)
+        return bool(reports)
 
-    def _has_checkpoint(self, entry: dict) -> bool:
-        """A checkpoint that somebody deleted is trained again."""
-        return entry.get("state") == "trained" and self._checkpoint(entry["name"]).exists()
-
-    def train(self, run: Run) -> None:
-        """Train `run` in the other process and record what became of it."""
-        name = run.name_in(self.checkpoints)
-        count = read_json(description_path(run.dataset.path)).get("counts", {}).get("train")
-        images = f"{count:,} images, " if isinstance(count, int) else ""
-        log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
-        outcome = self.process.train(
-            self._job(run, name), lambda report: self._should_pause(run, report)
-        )
+    def _record(self, run: Run, name: str, outcome: dict) -> None:
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
@@ -163,12 +178,32 @@ class Training:
                     raise UserError(outcome["reason"])
                 time.sleep(constants.RETRY)
 
-    def _should_pause(self, run: Run, report: dict) -> bool:
-        """Whether a newer dataset waits. Looked at when something changed, and after each epoch."""
-        if not self.preempt or not (self.watch.wait(0) or report["event"] == "epoch"):
-            return False
-        urgent = self.next_run()
-        return urgent is not None and urgent.dataset.time > run.dataset.time
+    def _start(self, run: Run) -> None:
+        name = run.name_in(self.checkpoints)
+        count = read_json(description_path(run.dataset.path)).get("counts", {}).get("train")
+        images = f"{count:,} images, " if isinstance(count, int) else ""
+        log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
+        share = machine.share([process.job for process in self.processes.running], self.places)
+        self.processes.start(run, self._job(run, name) | share)
+
+    def _make_room(self, run: Run) -> None:
+        """Ask the run on the oldest dataset to pause, if that of `run`, which waits, is newer."""
+        running = self.processes.running
+        if not self.preempt or any(process.pausing for process in running):
+            return
+        oldest = min(running, key=lambda process: process.run.dataset.time)
+        if oldest.run.dataset.time < run.dataset.time:
+            oldest.pause()
+
+    def _forget_failed(self) -> None:
+        failed = [
+            key for key, entry in self.record.entries.items() if entry.get("state") == "failed"
+        ]
+        keep_trying(lambda: self.record.forget(*failed), log.error, self.once)
+
+    def _has_checkpoint(self, entry: dict) -> bool:
+        """A checkpoint that somebody deleted is trained again."""
+        return entry.get("state") == "trained" and self._checkpoint(entry["name"]).exists()
 
     def _enter(self, run: Run, **entry: object) -> None:
         keep_trying(lambda: self.record.record(run.key, **entry), log.error, self.once)

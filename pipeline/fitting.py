@@ -1,5 +1,6 @@
 """Fit a model, predict with it: what is Keras's work."""
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,18 @@ class Listener(Protocol):
     def epoch_done(self, epoch: int, figures: dict[str, float], fit: "Fit") -> bool:
         """Returns whether to go on; if not, `fit.state()` is what to go on from later."""
         ...
+
+
+def use_devices(threads: int, gpu: str) -> None:
+    """Keep to so many threads (0: no limit), or to one GPU and there to the memory that is needed."""
+    import tensorflow as tf
+
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def prepare(precision: str, seed: int) -> str:

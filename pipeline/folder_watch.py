@@ -6,7 +6,8 @@ delay, never data.
 """
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from watchdog import events
@@ -30,14 +31,14 @@ CHANGES = [
 
 
 class _Waker(events.FileSystemEventHandler):
-    """Sets a flag and does nothing else: an exception here would end watchdog's thread for good."""
+    """Sets two flags and does nothing else: an exception here would end watchdog's thread for good."""
 
-    def __init__(self, changed: threading.Event):
+    def __init__(self, changed: Callable[[], None]):
         self.changed = changed
 
     def on_any_event(self, event: events.FileSystemEvent) -> None:
         if not str(event.dest_path or event.src_path).endswith(".partial"):
-            self.changed.set()
+            self.changed()
 
 
 class FolderWatch:
@@ -49,7 +50,8 @@ class FolderWatch:
 
     def __init__(self, folders: Iterable[Path], recursive: bool = False, poll: bool = False):
         self.folders, self.recursive, self.poll = list(folders), recursive, poll
-        self.changed = threading.Event()
+        self._changed, self._woken = False, threading.Event()
+        self._said = time.monotonic()
         self._observer = None
         self._watched: list[tuple[int, int] | None] = []
         self._trouble = ""
@@ -62,11 +64,29 @@ class FolderWatch:
         self._stop()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Return when something changed (True) or after `seconds`, LOOK_AGAIN at the most (False)."""
+        """Wait until something may have changed, or for `wake`, or `seconds`, LOOK_AGAIN at the most.
+
+        Returns:
+            whether it is time to look: something may have changed, or it is LOOK_AGAIN since this
+            last said so. (A stage that waits for nothing else may look each time.)
+        """
         longest = constants.POLL if self._observer is None else constants.LOOK_AGAIN
-        changed = self.changed.wait(longest if seconds is None else max(0.0, min(seconds, longest)))
-        self.changed.clear()
-        return self._mend() or changed
+        self._woken.wait(longest if seconds is None else max(0.0, min(seconds, longest)))
+        self._woken.clear()
+        changed, self._changed = self._changed, False
+        long_ago = time.monotonic() >= self._said + longest
+        if self._mend() or changed or long_ago:
+            self._said = time.monotonic()
+            return True
+        return False
+
+    def wake(self) -> None:
+        """End another thread's wait, though nothing changed in the folders."""
+        self._woken.set()
+
+    def _note_change(self) -> None:
+        self._changed = True
+        self._woken.set()
 
     def _mend(self) -> bool:
         """Watch (again) what is not watched: at the start, after a folder was replaced or a thread died."""
@@ -81,7 +101,7 @@ class FolderWatch:
 
     def _start(self, now: list[tuple[int, int] | None]) -> None:
         observer = Observer()
-        waker = _Waker(self.changed)
+        waker = _Waker(self._note_change)
         try:
             for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,6 @@ def import_keras() -> ModuleType:
         import keras
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # the first look for a GPU has something to say, too
         tf.get_logger().setLevel("ERROR")  # it warns of each model after the fifth in one process
     return keras
 

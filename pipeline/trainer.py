@@ -1,21 +1,20 @@
 """Train one run, in a process of its own: whatever a model does to it, the training stage goes on.
 
-It starts early, imports TensorFlow, and waits on its standard input for one line: the job. What
-happens it tells on its standard output, one JSON object a line. When its standard input ends, the
-stage is gone, and so it goes too. All that a model prints is in `<run>/training.log`.
+What happens it tells the stage through a pipe, one JSON object at a time. When the pipe's other end
+closes, the stage is gone, and so it goes too. All that a model prints is in `<run>/training.log`.
 """
 
 import fcntl
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import constants
@@ -38,6 +37,8 @@ class Job:
     model: str
     checkpoint: str
     description: dict
+    threads: int = 0  # of its own; 0: TensorFlow's choice
+    gpu: str = ""
 
     @property
     def settings(self) -> dict:
@@ -48,18 +49,18 @@ class Job:
         return Path(self.checkpoint).with_suffix("")
 
 
-def main() -> int:
-    report = take_over_output()
-    import_keras()
-    line = sys.stdin.readline()
-    if not line:
-        return 0
+def main(job: dict, connection: Connection) -> int:
+    """Train `job` and tell what becomes of it; returns the exit status."""
+
+    def report(**message: object) -> None:
+        connection.send_bytes(json.dumps(message).encode())
+
     pause = threading.Event()
-    threading.Thread(target=_listen, args=[pause], daemon=True).start()
-    job = Job(**json.loads(line))
+    threading.Thread(target=_listen, args=[connection, pause], daemon=True).start()
+    give_way_when_memory_is_short()
+    training = Training(Job(**job), report, pause)
     try:
-        training = Training(job, report, pause)
-        training.keep_writing(lambda: start_log(job.folder / "training.log"))
+        training.keep_writing(lambda: start_log(training.job.folder / "training.log"))
         training.train()
     except UserError as error:
         report(event="failed", reason=str(error))
@@ -68,7 +69,7 @@ def main() -> int:
             event="failed", reason="there was not enough memory. Use a smaller batch_size or model."
         )
     except OSError as error:
-        if error.filename not in (job.dataset, job.model):
+        if error.filename not in (job["dataset"], job["model"]):
             raise
         # Not the run's fault: it went while it waited, or the disk does not give it for now.
         report(event="hindered", reason=f"{error.filename} cannot be read: {error.strerror}.")
@@ -79,22 +80,18 @@ def main() -> int:
     return 0
 
 
-def take_over_output() -> Callable[..., None]:
-    """Keep standard output for reports alone: what a model prints goes where errors go."""
-    reports = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    os.dup2(2, 1)
-
-    def report(**message: object) -> None:
-        print(json.dumps(message), file=reports, flush=True)
-
-    return report
-
-
-def _listen(pause: threading.Event) -> None:
-    """The stage's only word after the job is "pause"; its silence for good is its end."""
-    for _ in sys.stdin:
-        pause.set()
+def _listen(connection: Connection, pause: threading.Event) -> None:
+    """The stage's only word is "pause"; its silence for good is its end."""
+    with suppress(EOFError, OSError):
+        while connection.recv_bytes():
+            pause.set()
     os._exit(0)
+
+
+def give_way_when_memory_is_short() -> None:
+    """The kernel then kills this process and not the stage, whose other runs go on."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def start_log(path: Path) -> None:
@@ -123,6 +120,7 @@ class Training:
 
     def train(self) -> None:
         job, settings = self.job, self.job.settings
+        fitting.use_devices(job.threads, job.gpu)
         precision = fitting.prepare(settings["precision"], settings["seed"])
         split = load_split(Path(job.dataset), "train")
         fitted, held_out = hold_out(split["label"], settings["validation_split"], settings["seed"])
@@ -217,7 +215,3 @@ def versions() -> dict[str, str]:
 
     keras = import_keras()
     return {"pipeline": constants.VERSION, "keras": keras.__version__, "tensorflow": tf.__version__}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,121 +1,164 @@
-"""The other end of `trainer.py`: starts that process, gives it a job, shows how far it is."""
+"""Processes that train one run each: starts them, gives them their jobs, shows how far they are."""
 
 import json
+import multiprocessing
+import os
+import queue
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import constants
 from pipeline.stage import log, progress_bar
 
-LAST_EVENTS = ("trained", "paused", "failed", "hindered")
+ENDED = ("trained", "paused", "failed", "hindered")
+
+# A server that has imported TensorFlow, and used nothing of it yet, forks a process for each run: it
+# begins within milliseconds, and whatever its model does to it, no other run and no later one sees it.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["pipeline.fitting", "pipeline.trainer"])
 
 
-class TrainingProcess:
-    """The other process: one for each run, started early so that TensorFlow is ready when a run comes."""
+class TrainingProcesses:
+    """The runs that are being trained, each in a process of its own.
 
-    def __init__(self, timeout: float | None = None) -> None:
+    `wake` is called, from another thread, when `reports()` has something to give.
+    """
+
+    def __init__(self, wake: Callable[[], None], timeout: float | None = None):
         """A run that takes longer than `timeout` seconds is killed, and so has failed."""
-        self.timeout = timeout
-        self.process: subprocess.Popen | None = None
+        self.wake, self.timeout = wake, timeout
+        self.running: list[TrainingProcess] = []
+        self._reports: queue.SimpleQueue = queue.SimpleQueue()
 
-    def __enter__(self) -> "TrainingProcess":
+    def __enter__(self) -> "TrainingProcesses":
+        _start_server()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop()
+        for process in self.running:
+            process.ask_to_end()
+        for process in self.running:
+            process.stop()
 
-    def start(self) -> None:
-        if self.process and self.process.poll() is None:
-            return
-        self._stop()
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - what it says before it has a log of its own
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.trainer"],
-            cwd=constants.ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            start_new_session=True,  # Ctrl-C in the terminal is for this process, which then stops that one
-        )
+    def start(self, run: object, job: dict) -> None:
+        _start_server()  # it may have been killed
+        self.running.append(TrainingProcess(run, job, self._take, self.timeout))
 
-    def train(self, job: dict, should_pause: Callable[[dict], bool]) -> dict:
-        """Have `job` trained; asks for a pause at the next epoch's end once
-        `should_pause(report)` says so.
+    def _take(self, process: "TrainingProcess", report: dict) -> None:
+        self._reports.put((process, report))
+        self.wake()
 
-        Returns:
-            the last report; its "event" is "trained", "paused", "failed" or "hindered".
-        """
-        self.start()
-        progress = Progress(job)
-        timer = threading.Timer(self.timeout or threading.TIMEOUT_MAX, self.process.kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            self._send(json.dumps(job))
-            asked = False
-            for line in self.process.stdout:
-                report = json.loads(line)
-                if report["event"] in LAST_EVENTS:
-                    return report
-                progress.show(report)
-                if not asked and should_pause(report):
-                    self._send("pause")
-                    asked = True
-            if timer.finished.is_set():
-                reason = f"it took longer than the {self.timeout:g} s of --run-timeout."
-            else:
-                reason = self._reason_of_death(Path(job["checkpoint"]).with_suffix(""))
-            return {"event": "failed", "reason": reason}
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(progress.interrupted()) from None
-        finally:
-            timer.cancel()
-            progress.close()
-            self._stop()
+    def reports(self) -> Iterator[tuple["TrainingProcess", dict]]:
+        """What came since the last call, each with the process that it came from: the end of an
+        epoch ("event" is "epoch") and of a run ("trained", "paused", "failed" or "hindered")."""
+        with suppress(queue.Empty):
+            while True:
+                process, report = self._reports.get_nowait()
+                if process not in self.running:
+                    continue  # it has told its end already
+                process.progress.show(report)
+                if report["event"] in ENDED:
+                    self.running.remove(process)
+                    process.stop()
+                if report["event"] in ("epoch", *ENDED):
+                    yield process, report
 
-    def _send(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # it has ended already; its exit status will say why
-            self.process.stdin.write(line.encode() + b"\n")
-            self.process.stdin.flush()
+    def interrupted(self) -> list[str]:
+        return [process.progress.interrupted() for process in self.running]
 
-    def _stop(self) -> None:
-        """End the process: without input it goes by itself; if it is stuck, kill it."""
-        if self.process is None:
-            return
-        process, self.process = self.process, None
-        with process.stdout:
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-            process.terminate()
+
+class TrainingProcess:
+    """The process that trains `run` as `job` says; gives each of its reports to `take`."""
+
+    def __init__(self, run: object, job: dict, take: Callable, timeout: float | None):
+        self.run, self.job, self.timeout = run, job, timeout
+        self.pausing = self.timed_out = False
+        self.progress = Progress(job)
+        self._connection, theirs = _context.Pipe()
+        self._process = _context.Process(target=_train, args=[job, theirs], daemon=True)
+        self._process.start()
+        theirs.close()
+        self._timer = threading.Timer(timeout or threading.TIMEOUT_MAX, self._time_is_over)
+        self._timer.daemon = True
+        self._timer.start()
+        threading.Thread(target=self._listen, args=[take], daemon=True).start()
+
+    def _time_is_over(self) -> None:
+        self.timed_out = True
+        self._process.kill()
+
+    def _listen(self, take: Callable) -> None:
+        # The pipe alone would not do: a process that the model started may hold it open.
+        while self._connection in wait([self._connection, self._process.sentinel]):
             try:
-                process.wait(constants.STOP)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.errors.close()
+                take(self, json.loads(self._connection.recv_bytes()))
+            except (EOFError, OSError):
+                break
+        self._process.join()
+        take(self, {"event": "failed", "reason": self._reason_of_death()})
 
-    def _reason_of_death(self, folder: Path) -> str:
-        status = self.process.wait()
-        self.errors.seek(0)
-        early = self.errors.read().decode("utf-8", "replace")
-        log_file = folder / "training.log"
-        lines = (
-            (early or (log_file.read_text("utf-8", "replace") if log_file.exists() else ""))
-            .strip()
-            .splitlines()
-        )
-        last = f" Its last words: {lines[-1][:300]}" if lines else ""
+    def pause(self) -> None:
+        """Ask it to keep what it has and end at the next epoch's end."""
+        self.pausing = True
+        with suppress(OSError):  # it has ended already; its exit status will say why
+            self._connection.send_bytes(b"pause")
+
+    def ask_to_end(self) -> None:
+        self._timer.cancel()
+        self._process.terminate()
+
+    def stop(self) -> None:
+        """End the process, by force if it is stuck."""
+        self.ask_to_end()
+        self._process.join(constants.STOP)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self.progress.close()
+
+    def _reason_of_death(self) -> str:
+        if self.timed_out:
+            return f"it took longer than the {self.timeout:g} s of --run-timeout."
+        status = self._process.exitcode
+        last = _last_words(Path(self.job["checkpoint"]).with_suffix("") / "training.log")
         if status < 0:
             name = signal.Signals(-status).name
             memory = ", often for want of memory" if name == "SIGKILL" else ""
             return f"the training process was ended by {name}{memory}.{last}"
         return f"the training process ended with exit status {status} and no result.{last}"
+
+
+def _start_server() -> None:
+    """Start the server, unless it runs. Ctrl-C in the terminal is for the stage, which then stops it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    path = os.environ.get("PYTHONPATH")
+    # Or it would look for what it has to import in the current folder (until Python 3.13).
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(constants.ROOT), path]))
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ["PYTHONPATH"] = path or ""
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _train(job: dict, connection: object) -> None:
+    from pipeline import trainer  # takes seconds where the server has not done it
+
+    sys.exit(trainer.main(job, connection))
+
+
+def _last_words(log_file: Path) -> str:
+    try:
+        lines = log_file.read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f" Its last words: {lines[-1][:300]}" if lines else ""
 
 
 class Progress:
@@ -133,7 +176,7 @@ class Progress:
                 log.info("%s: goes on after epoch %d of %d", self.name, self.epoch, self.epochs)
         elif report["event"] == "trouble":
             log.error("%s: %s", self.name, report["text"])
-        elif self.bar is not None:
+        elif report["event"] in ("step", "epoch"):
             self._advance(report)
 
     def _advance(self, report: dict) -> None:

@@ -82,10 +82,10 @@ class Process:
                 line = self._new.get(timeout=max(0.01, until - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(
-                    f"no line with {text!r} in {seconds} s, only {self.lines}"
+                    f"no line with {text!r} in {seconds} s, last {self.lines[-20:]}"
                 ) from None
             if line is None:
-                raise AssertionError(f"ended without a line with {text!r}: {self.lines}")
+                raise AssertionError(f"ended without a line with {text!r}: {self.lines[-20:]}")
             self.lines.append(line)
             if text in line:
                 return line

@@ -150,6 +150,23 @@ BAD_MODELS = {
         "import ctypes\ndef build_model(shape, n):\n    ctypes.string_at(0)\n",
         "was ended by SIGSEGV",
     ),
+    "e_shape": (
+        TINY.replace("num_classes,", "num_classes + 1,"),
+        "models/e_shape.py: build_model gave a model with output shape (None, 4), expected a Keras"
+        " model with output shape (None, 3).",
+    ),
+    "f_nan": (TINY.replace("1 / 255", "float('nan')"), "failed: the loss became NaN or infinite."),
+    "g_python_memory": (
+        "import resource\nimport numpy\ndef build_model(shape, n):\n"
+        "    resource.setrlimit(resource.RLIMIT_DATA, (2**32, 2**32))\n    numpy.ones(2**33)\n",
+        "failed: there was not enough memory. Use a smaller batch_size or model.",
+    ),
+    "h_tensor_memory": (
+        "import resource\nimport tensorflow\ndef build_model(shape, n):\n"
+        "    resource.setrlimit(resource.RLIMIT_DATA, (2**32, 2**32))\n"
+        "    tensorflow.ones([2**33]) + 1\n",
+        "__h_tensor_memory__short: failed: ",
+    ),
     "d_syntax": (
         "def build_model(shape, n)\n",
         "d_syntax.py, line 1 is not Python (expected ':'). Correct it.",
@@ -172,7 +189,7 @@ def test_a_bad_model_fails_alone_and_says_why(workplace, capsys):
     assert train(workplace) == 1
     assert "started" not in capsys.readouterr().out
     (workplace / "models" / "a_raises.py").write_text(TINY)
-    for other in ("b_exits", "c_crashes", "d_syntax"):
+    for other in set(BAD_MODELS) - {"a_raises"}:
         (workplace / "models" / f"{other}.py").unlink()
     assert train(workplace) == 0
     assert len(checkpoints(workplace)) == 1  # the same content as tiny.py: not a new run
@@ -280,6 +297,42 @@ def test_without_preempt_the_running_run_ends_first(workplace, start):
     assert not any("paused" in line for line in stage.lines)
 
 
+def test_a_new_dataset_comes_before_a_backlog_of_24_runs(workplace, start):
+    for number in range(24):
+        (workplace / "sets" / f"s{number:02}.toml").write_text(f"epochs = 30\nseed = {number}\n")
+    old = dataset_name(workplace)
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    stage.wait_for("epoch 2 of 30")
+    make_raw_dataset(workplace / "data" / "raw_dataset" / "newer", seed=1)
+    assert data_ingestion.main(["--data", str(workplace / "data"), "--once", "--settle", "0"]) == 0
+    said = len(stage.lines)
+    assert "trained in" in stage.wait_for("trained in")
+    first = stage.lines[-1].split("| ")[1]
+    epochs = [line for line in stage.lines[said:] if old in line and ": epoch " in line]
+    assert not first.startswith(old)
+    # The epoch in which the dataset came, and one that ended while it was being ingested.
+    paused = next(line for line in stage.lines if "paused after epoch" in line)
+    after = int(paused.split("paused after epoch ")[1].split()[0])
+    assert len(epochs) <= after
+
+
+def test_two_workers_train_two_runs_side_by_side(workplace, start):
+    (workplace / "sets" / "short.toml").unlink()
+    for number, name in enumerate(("a", "b", "c")):
+        (workplace / "sets" / f"{name}.toml").write_text(
+            f"epochs = 100000\nearly_stopping_patience = 0\nseed = {number}\n"
+        )
+    stage = start("model_training.py", *options(workplace), "--verbose", "--workers", "2")
+    stage.wait_for("__tiny__b: epoch 2 of")
+    stage.wait_for("__tiny__a: epoch ")
+    assert len(children(stage.process.pid)) == 2
+    os.kill(int(children(stage.process.pid)[0]), signal.SIGKILL)
+    stage.wait_for("failed: the training process was ended by SIGKILL")
+    stage.wait_for("__tiny__c: epoch 2 of")
+    assert stage.end(signal.SIGINT, seconds=30) == 0
+    assert stage.lines[-1].count("goes on from there") == 2
+
+
 def test_the_training_process_goes_when_the_stage_is_killed(workplace, start):
     (workplace / "sets" / "short.toml").write_text("epochs = 100000\nearly_stopping_patience = 0\n")
     stage = start("model_training.py", *options(workplace), "--verbose")
@@ -316,9 +369,14 @@ def until_gone(pid):
 
 
 def children(pid):
-    # The training process is the only one; it has a line in the kernel's list of children.
+    """The processes that train: the children of the server among the stage's own children."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return file.read().split()
+        own = file.read().split()
+    return [
+        child
+        for each in own
+        for child in Path(f"/proc/{each}/task/{each}/children").read_text().split()
+    ]
 
 
 def test_the_stage_itself_does_not_load_tensorflow(workplace, start):

@@ -4,10 +4,12 @@ import random
 import shutil
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import constants
+import model_training
 from pipeline import safe_pickle
 from run_queue import Run, RunQueue
 
@@ -193,6 +195,128 @@ def test_random_products_come_whole_and_in_the_order_of_the_rule(folders, seed):
     for place, run in enumerate(found):
         assert all(comes_before(run, later) for later in found[place + 1 :])
     assert folders.queue.problems == []
+
+
+class Stopped:
+    """In the place of the training processes: a run ends when and how the test says."""
+
+    def __init__(self):
+        self.running, self.told, self.choices = [], [], []
+
+    def start(self, run, job):
+        process = SimpleNamespace(run=run, job=job, pausing=False)
+        process.pause = lambda: setattr(process, "pausing", True)
+        self.running.append(process)
+        self.choices.append(run)
+
+    def end(self, process, event):
+        self.running.remove(process)
+        self.told.append(
+            (process, {"event": event, "seconds": 1, "accuracy": 1, "epoch": 1, "reason": "so"})
+        )
+
+    def reports(self):
+        self.told, told = [], self.told
+        return told
+
+
+class Life:
+    """Three folders in which things change at random, a training stage, and what it should do."""
+
+    def __init__(self, folders, seed, places):
+        self.folders, self.draw, self.count = folders, random.Random(seed), 0
+        self.models, self.sets, self.days, self.over = {}, {}, {}, set()
+        self.processes = Stopped()
+        data = folders.datasets.parent
+        (data / constants.CHECKPOINTS).mkdir()
+        options = SimpleNamespace(
+            data=data, once=False, preempt=True, workers=places, retry_failed=False
+        )
+        self.training = model_training.Training(folders.queue, self.processes, options)
+        self.places = places
+
+    def step(self):
+        actions = [self.drop_dataset, self.drop_model, self.drop_set, self.remove, self.end]
+        self.draw.choices(actions, [1, 1, 1, 1, 4])[0]()
+
+    def drop_dataset(self):
+        # Not always the newest: a dataset can be put back.
+        day = self.draw.choice([day for day in range(1, 29) if day not in self.days.values()])
+        name = f"2022-06-{day:02} 20:57:20.868637"
+        self.folders.dataset(name)
+        self.days[name] = day
+
+    def drop_model(self):
+        name = self.draw.choice("abcde")
+        self.models[name] = self.draw.randint(-2, 2)
+        self.folders.model(name, priority=self.models[name])
+
+    def drop_set(self):
+        name = self.draw.choice("uvwxy")
+        self.sets[name] = self.draw.randint(-2, 2)
+        self.folders.set(name, f"epochs = {ord(name)}\npriority = {self.sets[name]}")
+
+    def remove(self):
+        kind, folder, ending = self.draw.choice(
+            [
+                (self.days, self.folders.datasets, "pkl"),
+                (self.models, self.folders.models, "py"),
+                (self.sets, self.folders.sets, "toml"),
+            ]
+        )
+        if len(kind) > 1:
+            name = self.draw.choice(sorted(kind))
+            del kind[name]
+            (folder / f"{name}.{ending}").unlink()
+
+    def end(self):
+        if not self.processes.running:
+            return
+        process = self.draw.choice(self.processes.running)
+        event = "paused" if process.pausing else self.draw.choice(["trained", "failed"])
+        if event == "trained":
+            path = Path(process.job["checkpoint"])
+            safe_pickle.publish(path, {}, {"run": process.job["description"]})
+        if event != "paused":
+            self.over.add(parts(process.run))
+        self.processes.end(process, event)
+        self.training.take_reports()
+
+    def waiting(self):
+        busy = {parts(process.run) for process in self.processes.running}
+        product = set(itertools.product(self.days, self.models, self.sets)) - busy - self.over
+        return [
+            (self.days[day], model, self.models[model], name, self.sets[name])
+            for day, model, name in product
+        ]
+
+    def check(self):
+        """Let the stage choose; each of its choices has to be what the rule says."""
+        waiting, chosen = self.waiting(), len(self.processes.choices)
+        free = self.places - len(self.processes.running)
+        self.training.start_what_fits()
+        choices = self.processes.choices[chosen:]
+        assert len(choices) == min(free, len(waiting))
+        for run in choices:
+            first = next(a for a in waiting if all(a == b or comes_before(a, b) for b in waiting))
+            assert (f"2022-06-{first[0]:02} 20:57:20.868637", first[1], first[3]) == parts(run)
+            waiting.remove(first)
+        running = [process.run.dataset.time.day for process in self.processes.running]
+        if waiting and max(waiting)[0] > min(running):
+            assert any(process.pausing for process in self.processes.running)
+        return len(choices)
+
+
+@pytest.mark.parametrize(("seed", "places"), [(0, 1), (1, 1), (2, 1), (3, 3), (4, 3), (5, 2)])
+def test_whatever_is_dropped_and_removed_meanwhile_each_choice_is_the_rules(folders, seed, places):
+    life = Life(folders, seed, places)
+    for action in (life.drop_dataset, life.drop_model, life.drop_set):
+        action()
+    choices = 0
+    for _ in range(150):
+        life.step()
+        choices += life.check()
+    assert choices > 30
 
 
 # Keys: what makes a new run and what does not

@@ -1,0 +1,43 @@
+"""What this machine trains with: cores or GPUs, and how many runs side by side suit them."""
+
+import os
+from pathlib import Path
+
+import constants
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """The numbers of the NVIDIA GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+
+
+def memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def places(workers: int | None) -> int:
+    """How many runs to train side by side; `workers` is what was asked for, None for the most
+    images per second.
+
+    One run on one GPU. Without a GPU one run on one core, as far as there is memory: small models
+    leave a second thread idle for much of each step.
+    """
+    if found := gpus():
+        return min(workers or len(found), len(found))
+    return workers or max(1, min(cores(), memory() // constants.RUN_MEMORY))
+
+
+def share(running: list[dict], places: int) -> dict:
+    """What the next run gets, where the `running` ones have theirs: a GPU that is free, or threads."""
+    if found := gpus():
+        taken = {process.get("gpu") for process in running}
+        return {"gpu": next(name for name in found if name not in taken)}
+    return {"threads": max(1, cores() // places)}
