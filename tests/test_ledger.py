@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import pickle
 import shutil
@@ -61,7 +62,7 @@ def test_entries_survive_the_process_that_made_them(path):
 
 
 def test_a_plain_pickle_load_reads_a_record(recorded):
-    assert pickle.loads(recorded.read_bytes())["entries"] == ENTRIES
+    assert json.loads(pickle.loads(recorded.read_bytes())["entries"]) == ENTRIES
 
 
 def test_a_record_that_is_not_there_is_rebuilt_and_written_with_the_next_entry(path):
@@ -138,7 +139,7 @@ def test_the_warning_names_the_record_the_reason_and_where_it_is_kept(
     recorded, caplog, monkeypatch
 ):
     monkeypatch.setattr(log, "propagate", True)
-    damaged = pickle.dumps({"entries": {"a": {}}, "sha256": "0"})
+    damaged = pickle.dumps({"entries": '{"a": {}}', "sha256": "0"})
     recorded.write_bytes(damaged)
     Ledger(recorded, rebuild)
     (aside,) = recorded.parent.iterdir()
