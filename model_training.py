@@ -8,6 +8,7 @@ Writes  data/model_checkpoints/<run>.pkl and <run>.json, <run>/logs for TensorBo
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -145,13 +146,15 @@ class Training:
         """The runs that are neither trained nor failed nor being trained, the most urgent first."""
         runs = self.queue.look()
         self._say_problems()
+        there = set(os.listdir(self.checkpoints))  # noqa: PTH208 - names are all it takes
+        busy = {process.run.key for process in self.processes.running}
         for run in runs:
             entry = self.record.entries.get(run.key, {})
             if entry.get("state") == "failed":
                 self.all_well = False
-            elif run.key in (process.run.key for process in self.processes.running):
-                continue
-            elif not self._has_checkpoint(entry) and not self._adopt(run):
+            elif entry.get("state") == "trained" and f"{entry['name']}.pkl" in there:
+                continue  # a checkpoint that somebody deleted is trained again
+            elif run.key not in busy and not self._adopt(run):
                 yield run
 
     def take_reports(self) -> bool:
@@ -200,10 +203,6 @@ class Training:
             key for key, entry in self.record.entries.items() if entry.get("state") == "failed"
         ]
         keep_trying(lambda: self.record.forget(*failed), log.error, self.once)
-
-    def _has_checkpoint(self, entry: dict) -> bool:
-        """A checkpoint that somebody deleted is trained again."""
-        return entry.get("state") == "trained" and self._checkpoint(entry["name"]).exists()
 
     def _enter(self, run: Run, **entry: object) -> None:
         keep_trying(lambda: self.record.record(run.key, **entry), log.error, self.once)

@@ -11,11 +11,16 @@ import argparse
 import ast
 import hashlib
 import json
+import os
 import re
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import groupby, product
+from operator import attrgetter
 from pathlib import Path
 
 import constants
@@ -25,6 +30,7 @@ from pipeline.hyperparameters import SETTINGS, read_hyperparameters
 
 # A line of a model file that says its priority and nothing else.
 ITS_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
+CLOCK_TICK = 0.1  # seconds; Linux dates files to 1/250 s or finer
 LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
 
 
@@ -39,9 +45,14 @@ class Dropped:
     priority: int = 0
     settings: dict | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def content(self) -> tuple:
+        # Class names are not in the pickle, but other names are another dataset: its pictures differ.
+        return self.digest, self.class_names
 
     @cached_property
     def time(self) -> datetime:
@@ -50,6 +61,11 @@ class Dropped:
             return datetime.strptime(self.name, constants.TIME_NAME)
         except ValueError:
             return datetime.fromtimestamp(max(0, min(self.changed, LATEST)))
+
+
+@lru_cache(maxsize=1_000_000)
+def _key(dataset: str, class_names: tuple, model: str, hyperparameters: str) -> str:
+    return digest_of([[dataset, class_names], model, hyperparameters])
 
 
 @dataclass(frozen=True)
@@ -62,9 +78,7 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        # Class names are not in the pickle, but other names are another dataset: its pictures differ.
-        dataset = [self.dataset.digest, self.dataset.class_names]
-        return digest_of([dataset, self.model.digest, self.hyperparameters.digest])
+        return _key(*self.dataset.content, self.model.digest, self.hyperparameters.digest)
 
     @property
     def plain_name(self) -> str:
@@ -90,15 +104,6 @@ class Run:
         plain, own = self.names
         return own if (checkpoints / f"{plain}.pkl").exists() else plain
 
-    def urgency(self) -> tuple:
-        """The order among the runs of one dataset: the model's priority, then the set's, then the names."""
-        return (
-            -self.model.priority,
-            -self.hyperparameters.priority,
-            self.model.name,
-            self.hyperparameters.name,
-        )
-
 
 class RunQueue:
     """The product of the three folders, seen afresh at each look.
@@ -117,6 +122,9 @@ class RunQueue:
         # By folder, the names that take part; all, where a folder is not there.
         self.only = only or {}
         self.problems: list[str] = []
+        self._read: dict[str, tuple[list, Dropped | str]] = {}
+        self._product: tuple = ()
+        self._runs: list[Run] = []
 
     def folders(self) -> list[Path]:
         return [self.datasets, self.models, self.sets]
@@ -127,32 +135,57 @@ class RunQueue:
         sets = self._drops(self.sets, ".toml", self._hyperparameter_set)
         models = self._drops(self.models, ".py", self._model)
         datasets = _named(self._drops(self.datasets, ".pkl", self._dataset))
-        # The same content under two names is one: a copy or a renamed file makes no new run.
-        runs = {
-            run.key: run for run in (Run(d, m, s) for d in datasets for m in models for s in sets)
-        }
-        by_urgency = sorted(runs.values(), key=Run.urgency)
-        # Newest dataset first; sorting keeps the order of those that are equal in that.
-        return sorted(by_urgency, key=lambda run: run.dataset.time, reverse=True)
+        if self._product != (datasets, models, sets):
+            self._product = datasets, models, sets
+            pairs = sorted(product(_distinct(models), _distinct(sets)), key=_urgency)
+            by_name = sorted(_distinct(datasets), key=attrgetter("name"))
+            newest_first = sorted(by_name, key=attrgetter("time"), reverse=True)
+            self._runs = [
+                Run(dataset, *pair)
+                for _, of_one_time in groupby(newest_first, key=attrgetter("time"))
+                for pair, dataset in product(pairs, list(of_one_time))
+            ]
+        return self._runs
 
-    def _drops(self, folder: Path, ending: str, read) -> list[Dropped]:
+    def _drops(self, folder: Path, ending: str, read: Callable) -> list[Dropped]:
         found = []
-        for path in sorted(folder.glob(f"*{ending}"), reverse=True):
-            if path.name.startswith(("_", ".")) or path.stem not in self.only.get(
-                folder, {path.stem}
+        files = _files(folder)
+        for name in sorted(files, reverse=True):
+            stem = name.removesuffix(ending)
+            if (
+                stem == name
+                or name.startswith(("_", "."))
+                or stem not in self.only.get(folder, [stem])
             ):
                 continue
             try:
-                found.append(read(path))
-            except UserError as error:
-                self.problems.append(str(error))
+                seen = self._seen([files[name], files.get(f"{stem}.json")], read)
             except FileNotFoundError:
                 continue  # it went while we looked
-            except OSError as error:
-                self.problems.append(
-                    f"{shown(path)} cannot be read: {error.strerror}. Make it readable."
-                )
+            if isinstance(seen, Dropped):
+                found.append(seen)
+            else:
+                self.problems.append(seen)
         return found
+
+    def _seen(self, files: list[os.DirEntry | None], read: Callable) -> Dropped | str:
+        """What `read` makes of a file, or the problem with it; read again only when it or its
+        description has changed."""
+        path = files[0].path
+        stamp, settled = _stamp(files)
+        if path in self._read and self._read[path][0] == stamp:
+            return self._read[path][1]
+        try:
+            seen = read(Path(path))
+        except UserError as error:
+            seen = str(error)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            return f"{shown(Path(path))} cannot be read: {error.strerror}. Make it readable."
+        if settled:
+            self._read[path] = stamp, seen
+        return seen
 
     def _dataset(self, path: Path) -> Dropped:
         names = read_json(description_path(path)).get("class_names")
@@ -174,6 +207,34 @@ class RunQueue:
             if key != "priority" and value != SETTINGS[key].default
         }
         return Dropped(path, digest_of(training), priority=settings["priority"], settings=settings)
+
+
+def _files(folder: Path) -> dict[str, os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry for entry in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def _stamp(files: list[os.DirEntry | None]) -> tuple[list, bool]:
+    """What is different when one of the files has changed; and whether that can be relied on:
+    within one tick of the clock a file can change twice."""
+    states = [file.stat() for file in files if file]
+    settled = max(state.st_mtime for state in states) < time.time() - CLOCK_TICK
+    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states], settled
+
+
+def _distinct(drops: list[Dropped]) -> list[Dropped]:
+    """The same content under two names is one: a copy or a renamed file makes no new run."""
+    return list({dropped.content: dropped for dropped in drops}.values())
+
+
+def _urgency(pair: tuple[Dropped, Dropped]) -> tuple:
+    """The order of a model and a set: by the model's priority, then the set's, then the names."""
+    model, hyperparameters = pair
+    priorities = -model.priority, -hyperparameters.priority
+    return *priorities, model.name, hyperparameters.name
 
 
 def _named(datasets: list[Dropped]) -> list[Dropped]:

@@ -381,6 +381,24 @@ def test_another_dataset_is_a_new_run_and_one_without_description_is_known_by_it
     assert one_run.keys() != [before]
 
 
+def test_a_change_within_one_tick_of_the_clock_is_seen(one_run):
+    path = one_run.set("default", "epochs = 3\n")
+    before, status = one_run.keys(), path.stat()
+    one_run.set("default", "epochs = 4\n")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert one_run.keys() != before
+
+
+def test_what_did_not_change_is_not_read_again(one_run):
+    for folder in one_run.queue.folders():
+        for path in folder.iterdir():
+            os.utime(path, (1e9, 1e9))
+    before = one_run.queue.look()
+    assert one_run.queue.look() is before
+    one_run.set("default", "epochs = 4\n")
+    assert one_run.queue.look() != before
+
+
 # Problems: named, and in nobody's way
 
 

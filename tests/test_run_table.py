@@ -187,7 +187,7 @@ def test_times_are_said_in_words():
 
 
 def test_odd_names_stay_on_their_line(place):
-    (place.folder / "models" / "a\nb\x1b.py").write_text("def build_model(shape, n): pass\n")
+    (place.folder / "models" / "a\nb\x1b.py").write_text("# odd\ndef build_model(shape, n): pass\n")
     assert len(run_table.as_text(place.table()).splitlines()) == 9
 
 
