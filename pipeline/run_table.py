@@ -3,6 +3,7 @@
 import fcntl
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from heapq import heappop, heappush
 from pathlib import Path
 from statistics import median
 
@@ -102,22 +103,21 @@ def is_locked(path: Path) -> bool:
 def _estimate(table: list[Row], runs: list, trained: dict[str, dict]) -> None:
     """When each run that is still to come will be done, from what its model took before.
 
-    A running one goes first; the others follow one after the other in their order.
+    Those that are running go first; the others follow in their order, as many at a time as run now.
     """
     rates = _seconds_per_image(trained)
     sizes = {run.dataset.path: _images(run.dataset.path) for run in runs}
-    clock: float | None = 0.0
     order = sorted(range(len(table)), key=lambda place: table[place].state != "running")
+    free_at = [0.0] * max(1, sum(row.state == "running" for row in table))
     for place in order:
         row, run = table[place], runs[place]
         if row.state not in ("waiting", "running"):
             continue
         rate, images = rates.get(row.model), sizes[run.dataset.path]
-        if clock is None or rate is None or images is None:
-            clock = None
-            continue
-        clock += rate * images * (row.epochs - row.epochs_done)
-        row.eta = clock
+        if rate is None or images is None:
+            return  # nothing is known of what comes after it either
+        row.eta = heappop(free_at) + rate * images * (row.epochs - row.epochs_done)
+        heappush(free_at, row.eta)
 
 
 def _seconds_per_image(trained: dict[str, dict]) -> dict[str, float]:

@@ -121,6 +121,20 @@ def test_the_time_to_come_is_learned_from_past_runs_of_the_model(place):
     ]  # fmt: skip
 
 
+def test_the_eta_counts_as_many_at_a_time_as_run_now(place):
+    runs, checkpoints = place.runs(), place.data / "model_checkpoints"
+    place.record(constants.TRAINING_RECORD, {"gone": trained(runs[0])})
+    locks = []
+    for run in runs[:2]:
+        (checkpoints / run.plain_name).mkdir()
+        locks.append(open(checkpoints / run.plain_name / run_table.LOG, "w"))  # noqa: SIM115
+        fcntl.flock(locks[-1], fcntl.LOCK_EX)
+    # 40, 10, 40 and 10 epochs of 2 s each: the third takes the place of the second.
+    assert [row.eta for row in place.table()] == pytest.approx([80, 20, 100, 100])
+    for lock in locks:
+        lock.close()
+
+
 def test_an_entry_without_figures_is_shown_without(place):
     run = place.runs()[0]
     (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
