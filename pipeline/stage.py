@@ -1,13 +1,11 @@
-"""What every stage's process has in common: options, log lines, its lock, a clean stop."""
+"""What every stage's process has in common: options, its lock, a clean stop."""
 
 import argparse
 import errno
 import fcntl
-import logging
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +15,7 @@ from tqdm import tqdm
 
 import constants
 from helper import UserError, remove_partials, shown
-
-log = logging.getLogger("pipeline")
+from pipeline.log_lines import log, start_logging
 
 INTERRUPTED = 130  # the exit status of a program that SIGINT ended
 
@@ -84,33 +81,6 @@ def run_stage(
             raise
         log.error("%s.", disk_trouble(error))
         return 1
-
-
-class LogLines(logging.Handler):
-    """Writes each record as one aligned line, above a progress bar if there is one."""
-
-    def __init__(self, stage: str):
-        super().__init__()
-        # honcho puts the time and the process's name before each line by itself.
-        pattern = (
-            "%(message)s"
-            if "HONCHO_PROCESS_NAME" in os.environ
-            else f"%(asctime)s {stage:<9} | %(message)s"
-        )
-        self.setFormatter(logging.Formatter(pattern, datefmt="%H:%M:%S"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            tqdm.write(self.format(record), file=sys.stdout)
-            sys.stdout.flush()
-        except Exception:
-            self.handleError(record)
-
-
-def start_logging(stage: str, verbose: bool = False) -> None:
-    log.handlers = [LogLines(stage)]
-    log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    log.propagate = False
 
 
 def make_folders(data: Path) -> None:

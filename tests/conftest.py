@@ -1,5 +1,6 @@
 """What several tests share: small raw datasets, and the real scripts as real processes."""
 
+import logging
 import os
 import queue
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.stage import log
+from pipeline.log_lines import LogLines, log
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
@@ -45,12 +46,19 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def process_as_before():
-    """A stage's main() sets what SIGINT and SIGTERM do, and where log lines go; take that back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handlers, propagate = log.handlers, log.propagate
+    """A stage's main() sets what signals and faults do, and where log lines go; take that back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = {number: signal.getsignal(number) for number in numbers}
+    places = [(log, "handlers"), (log, "propagate")]
+    hooks = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
+    before = [(*place, getattr(*place)) for place in places + hooks]
     yield
-    log.handlers, log.propagate = handlers, propagate
-    for number, handler in before.items():
+    for place, name, value in before:
+        setattr(place, name, value)
+    root = logging.getLogger()
+    root.handlers[:] = [one for one in root.handlers if not isinstance(one, LogLines)]
+    logging.captureWarnings(False)
+    for number, handler in signals.items():
         signal.signal(number, handler)
 
 

@@ -89,21 +89,6 @@ def test_keep_trying_does_not_hide_a_bug():
         stage.keep_trying(action, print)
 
 
-def test_log_lines_are_aligned(capsys):
-    stage.start_logging("analysis")
-    stage.log.info("done")
-    time, rest = capsys.readouterr().out.split(" ", 1)
-    assert len(time) == len("14:02:09")
-    assert rest == "analysis  | done\n"
-
-
-def test_under_honcho_the_prefix_is_left_to_honcho(capsys, monkeypatch):
-    monkeypatch.setenv("HONCHO_PROCESS_NAME", "analysis.1")
-    stage.start_logging("analysis")
-    stage.log.info("done")
-    assert capsys.readouterr().out == "done\n"
-
-
 def test_left_over_halves_are_removed_at_the_start(data, start):
     (data / "dataset").mkdir()
     left = [data / "dataset" / ".x.pkl.partial", data / ".data_ingestion_settings.pkl.partial"]
