@@ -20,7 +20,9 @@ log = logging.getLogger("pipeline")
 
 def start_logging(stage: str, verbose: bool = False) -> None:
     """From here on, all lines of this process are the log lines of `stage`."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not in UTF-8
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - None after >&-
+    sys.stderr = sys.stderr or sys.stdout  # None after 2>&-
+    sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that is not in UTF-8
     log.handlers = [LogLines(stage)]
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
     log.propagate = False

@@ -4,8 +4,11 @@ import argparse
 import errno
 import fcntl
 import os
+import select
 import shutil
 import signal
+import stat
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +20,7 @@ import constants
 from helper import UserError, remove_partials, shown
 from pipeline.log_lines import log, start_logging
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130  # the exit status of a program that SIGINT ended
 
 
@@ -53,14 +57,12 @@ def run_stage(
 ) -> int:
     """Run `work` as the only process of stage `name` on the data folder; return the exit status.
 
-    `work` watches until it is interrupted, or returns whether all went well. SIGTERM counts as
-    Ctrl-C: both raise KeyboardInterrupt in the main thread, which may stop at any line, since
-    dying at any line is harmless.
+    `work` watches until it is interrupted, or returns whether all went well. A stop raises
+    KeyboardInterrupt in the main thread, which may stop at any line, since dying at any line is
+    harmless.
     """
     start_logging(name, options.verbose)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # A shell starts its background jobs with SIGINT ignored; here it counts all the same.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    listen_for_stop()
     try:
         options.data = options.data.expanduser().absolute()
         keep_trying(lambda: make_folders(options.data), log.error, options.once)
@@ -69,8 +71,8 @@ def run_stage(
             remove_partials(options.data / writes_to)
             return 0 if work() else 1
     except KeyboardInterrupt as interrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is on its way out already
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)  # it is on its way out already
         log.info("stopped%s", "".join(f"; {word}" for word in interrupt.args))
         return 0 if not options.once else INTERRUPTED
     except UserError as error:
@@ -81,6 +83,25 @@ def run_stage(
             raise
         log.error("%s.", disk_trouble(error))
         return 1
+
+
+def listen_for_stop() -> None:
+    """SIGTERM, a closed terminal, and output that nobody reads any more count as Ctrl-C."""
+    for number in STOPS:
+        # A shell starts its background jobs with SIGINT ignored, which counts all the same. But who
+        # ignores SIGHUP, as nohup does, wants it to go on without a terminal.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    if stat.S_ISFIFO(os.fstat(1).st_mode):
+        threading.Thread(target=_hang_up_when_nobody_reads, daemon=True).start()
+
+
+def _hang_up_when_nobody_reads() -> None:
+    """A closed terminal kills honcho (`make run`), which then cannot stop the stages it started."""
+    output = select.poll()
+    output.register(1, 0)  # asks for nothing but what is always told: the other end is gone
+    output.poll()
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 def make_folders(data: Path) -> None:

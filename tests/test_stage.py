@@ -1,8 +1,11 @@
 import os
 import signal
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
-from conftest import make_raw_dataset
+from conftest import ROOT, make_raw_dataset
 
 import constants
 from helper import UserError
@@ -38,12 +41,72 @@ def test_after_kill_9_another_process_takes_over(data, start):
     start("data_ingestion.py", "--data", data).wait_for("watching")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_it_with_one_line(data, start, number):
     process = start("data_ingestion.py", "--data", data)
     process.wait_for("watching")
     assert process.end(number) == 0
     assert [line.split("| ")[1] for line in process.lines[1:]] == ["stopped"]
+
+
+def test_with_nohup_a_closed_terminal_does_not_stop_it(data, start):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; what it starts inherits that
+    process = start("data_ingestion.py", "--data", data, "--settle", "0")
+    process.wait_for("watching")
+    process.process.send_signal(signal.SIGHUP)
+    make_raw_dataset(data / "raw_dataset" / "colours")
+    process.wait_for("ingested as dataset")
+    assert process.end(signal.SIGTERM) == 0
+
+
+def test_it_stops_when_nobody_reads_its_lines_any_more(data):
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "data_ingestion.py", "--data", data], stdout=subprocess.PIPE
+    )
+    assert b"watching" in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 0
+
+
+def test_it_works_without_an_output(data):
+    make_raw_dataset(data / "raw_dataset" / "colours")
+    program = f"{sys.executable} {ROOT}/data_ingestion.py --data {data} --once >&- 2>&-"
+    assert subprocess.run(["sh", "-c", program]).returncode == 0
+    assert len(list((data / "dataset").glob("*.pkl"))) == 1
+
+
+@pytest.fixture
+def make_run(data, tmp_path):
+    """honcho with the Procfile as in a terminal; the process numbers of what it started, and a pipe
+    that ends when the last of them does."""
+    (tmp_path / "bin").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, command in {
+        "python": f'{sys.executable} {ROOT}/"$1" --data {data}',
+        "tensorboard": "sleep 600",
+    }.items():
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/sh\nexec 9>{tmp_path / 'pipe'}\necho $$ >&9\nexec {command}\n")
+        program.chmod(0o755)
+    honcho = subprocess.Popen(
+        [sys.executable, "-m", "honcho", "-f", ROOT / "Procfile", "start"],
+        env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+        start_new_session=True,
+    )
+    with open(tmp_path / "pipe") as pipe:
+        started = [int(pipe.readline()) for _ in range(4)]
+        yield honcho, pipe
+    for number in started:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+
+
+@pytest.mark.timeout(60)
+def test_closing_the_terminal_of_make_run_leaves_nothing_running(make_run):
+    honcho, pipe = make_run
+    os.killpg(honcho.pid, signal.SIGHUP)
+    assert honcho.wait(60) == -signal.SIGHUP
+    assert pipe.read() == ""  # returns when nobody holds the other end any more
 
 
 def test_keep_trying_says_each_reason_once_and_goes_on(monkeypatch):
