@@ -76,6 +76,8 @@ class Fit(keras.callbacks.Callback):
         self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
         self.left = False
         _compile(model, settings, self.steps)
+        # If the first step made the optimizer's variables, TensorFlow would have to trace it twice.
+        model.optimizer.build(model.trainable_variables)
 
     @property
     def epochs_done(self) -> int:
@@ -163,10 +165,8 @@ class Fit(keras.callbacks.Callback):
         Raises:
             ValueError, TypeError, KeyError: it is of another model.
         """
-        optimizer = self.network.optimizer
-        optimizer.build(self.network.trainable_variables)
         _assign(self.network.variables, state["variables"])
-        _assign(optimizer.variables, state["optimizer"])
+        _assign(self.network.optimizer.variables, state["optimizer"])
         self.history = state["history"]
         self.best_epoch, self.best_loss, self.best_weights = state["best"]
 
@@ -212,7 +212,8 @@ def _compile(model: object, settings: dict, steps_per_epoch: int) -> None:
     model.compile(
         optimizer=_optimizer(settings, _learning_rate(settings, steps)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings["label_smoothing"]),
-        metrics=["accuracy"],
+        # Not by its mere name, with which the first step would make its variables.
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
 
 
@@ -221,7 +222,10 @@ def _optimizer(settings: dict, rate: object) -> object:
         settings["optimizer"]
     ]
     extras = {"momentum": 0.9, "nesterov": True} if name == "SGD" else {}
-    return getattr(keras.optimizers, name)(rate, weight_decay=settings["weight_decay"], **extras)
+    decay = settings["weight_decay"]
+    if decay or name == "AdamW":  # a decay of 0 would be computed at each step all the same
+        extras["weight_decay"] = decay
+    return getattr(keras.optimizers, name)(rate, **extras)
 
 
 def _learning_rate(settings: dict, steps: int) -> object:

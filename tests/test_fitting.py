@@ -363,6 +363,24 @@ def test_a_file_that_is_no_model_is_a_sentence(tmp_path, text, sentence):
         build(model_file(tmp_path, text), (4, 4, 3), 2)
 
 
-def test_the_shipped_cnn_has_its_size():
-    model = build(constants.MODELS / "cnn.py", (32, 32, 3), 10)
-    assert model.count_params() == 1_250_858
+@pytest.mark.parametrize(("name", "parameters"), [("cnn", 1_250_858), ("pure_cnn", 1_369_738)])
+def test_the_shipped_models_have_their_sizes(name, parameters):
+    model = build(constants.MODELS / f"{name}.py", (32, 32, 3), 10)
+    assert model.count_params() == parameters
+
+
+@pytest.mark.parametrize("optimizer", SETTINGS["optimizer"].choices)
+def test_a_step_is_traced_once(monkeypatch, optimizer):
+    traced = []
+    trace = keras.Sequential.train_step
+    monkeypatch.setattr(
+        keras.Sequential, "train_step", lambda *data: (traced.append(1), trace(*data))[1]
+    )
+    # The batches are all of one size; a smaller last one would be another step.
+    fit({"optimizer": optimizer, "epochs": 2})
+    assert len(traced) == 1
+
+
+def test_a_trained_model_carries_no_state_of_its_optimizer():
+    trained = fit().network
+    assert [variable.name for variable in trained.optimizer.variables] == ["iteration"]
