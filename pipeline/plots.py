@@ -1,55 +1,42 @@
-"""Pictures for people: numbers in, PNG out. The only module that draws."""
+"""Pictures of one run: numbers in, PNG out."""
 
-import warnings
-from bisect import bisect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.ticker import MaxNLocator
 
-from helper import printable
+from pipeline.drawing import (
+    BLUE,
+    EMPTY,
+    FAINT,
+    GREEN,
+    GREY,
+    INK,
+    MARGIN,
+    ORANGE,
+    RED,
+    axes_at,
+    count,
+    fit,
+    heading,
+    heading_scale,
+    house_style,
+    new_figure,
+    percent,
+    png,
+    text_width,
+    write,
+)
 
-DPI = 130
-MARGIN = 0.4  # inches, on every side of every picture
-INK, GREY, FAINT, EMPTY = "#1f2933", "#5f6c7b", "#e3e8ee", "#f4f6f8"
-BLUE, ORANGE, RED, GREEN = "#2f6690", "#d9822b", "#b23a2e", "#3c7d5a"
 RIGHT = LinearSegmentedColormap.from_list("right", ["#dfeaf3", "#a3c1da", "#1f4e79"])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#fdecd6", "#f2b268", "#a8431c"])
 
 MANY_EPOCHS = 40  # from here on a large dot at each epoch would hide the line
 MANY_CLASSES = 20  # from here on zeros in the cells would hide the counts
 MOST_CLASSES = 100  # a picture of more could not be read, nor opened by some viewers
-MOST_CHARACTERS = 200  # of a name that are measured before it is cut to the room there is
-
-# Scripts and symbols that the bundled DejaVu Sans lacks, as common systems supply them. Only those
-# installed are asked for: matplotlib logs a complaint about each that is not.
-FALLBACKS = (
-    *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei"),
-    *("Malgun Gothic", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans Arabic"),
-    *("Noto Sans Devanagari", "Noto Sans Thai", "Noto Emoji", "Segoe UI Emoji", "Symbola"),
-)
-INSTALLED = set(get_font_names())
-STYLE = {
-    "font.family": ["DejaVu Sans", *(font for font in FALLBACKS if font in INSTALLED)],
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": GREY,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "axes.edgecolor": "#b8c2cc",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.parse_math": False,  # a class may be called $x^2$, or $x^
-    "text.usetex": False,
-}
 
 
 def history_plot(
@@ -62,7 +49,7 @@ def history_plot(
             "val_loss"; any may be missing, any number may be nan.
         best_epoch: counted from 1, or None to mark none.
     """
-    with drawing():
+    with house_style():
         epochs = max((len(values) for values in history.values()), default=0)
         figure = new_figure(11.5, 5.2)
         best = "" if best_epoch is None else f", best epoch {best_epoch}"
@@ -152,7 +139,7 @@ def errors_plot(
         confidence: float (n,), 0 to 1.
         total_wrong, total: how many of how many test images are wrong, shown here or not.
     """
-    with drawing():
+    with house_style():
         if len(images) == 0:
             return png(no_errors(title, total), metadata)
         rows = -(-len(images) // 5)
@@ -211,7 +198,7 @@ def confusion_plot(
         matrix: int (classes, classes), rows true, columns predicted. Of more than 100 classes the
             100 with the most mistakes are drawn.
     """
-    with drawing():
+    with house_style():
         matrix = np.asarray(matrix, dtype=int)
         shown = most_mistaken(matrix)
         cell = float(np.clip(6.5 / len(shown), 0.26, 1.3))
@@ -287,88 +274,3 @@ def draw_recall(axes: Axes, matrix: np.ndarray, shown: np.ndarray, size: float) 
         images = matrix[i].sum()
         text = percent(matrix[i, i] / images) if images else "\N{EN DASH}"
         axes.annotate(text, (right, row), (10, 0), va="center", **place)
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    """One look for all pictures, put back afterwards, and quiet about missing characters."""
-    with rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently", UserWarning)
-        yield
-
-
-def new_figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def heading(figure: Figure, title: str, *subtitles: str) -> None:
-    width = figure.get_size_inches()[0]
-    scale, room = heading_scale(width), width - 2 * MARGIN
-    write(figure, MARGIN, 0.36 * scale, title, room, fontsize=14 * scale, weight="bold")
-    for line, text in enumerate(subtitles):
-        y = (0.72 + 0.23 * line) * scale
-        write(figure, MARGIN, y, text, room, fontsize=10.5 * scale, color=GREY)
-
-
-def heading_scale(width: float) -> float:
-    """Large pictures are looked at from further away."""
-    return max(1.0, width / 12)
-
-
-def axes_at(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
-    """Axes whose top left corner is x, y inches from the figure's top left corner."""
-    across, down = figure.get_size_inches()
-    return figure.add_axes((x / across, 1 - (y + height) / down, width / across, height / down))
-
-
-def write(figure: Figure, x: float, y: float, text: str, room: float, **style) -> None:
-    """One line of text, at most `room` inches wide, placed as `axes_at` places axes."""
-    across, down = figure.get_size_inches()
-    text = fit(text, room, style.get("fontsize", STYLE["font.size"]), style.get("weight", "normal"))
-    figure.text(x / across, 1 - y / down, text, va="top", **style)
-
-
-def fit(text: str, room: float, size: float, weight: str = "normal") -> str:
-    """`text` on one line, with its middle left out where it is wider than `room` inches.
-
-    The middle, because long names of sibling classes often differ at their ends.
-    """
-    text = printable(text)
-    if len(text) <= MOST_CHARACTERS and text_width(text, size, weight) <= room:
-        return text
-
-    def shortened(kept: int) -> str:
-        return text[: kept - kept // 3].rstrip() + "…" + text[len(text) - kept // 3 :].lstrip()
-
-    lengths = range(min(len(text), MOST_CHARACTERS))
-    too_long = bisect(lengths, room, key=lambda kept: text_width(shortened(kept), size, weight))
-    return shortened(max(too_long - 1, 0))
-
-
-def text_width(text: str, size: float, weight: str = "normal") -> float:
-    font = FontProperties(size=size, weight=weight)
-    return RendererAgg(1, 1, DPI).get_text_width_height_descent(text, font, ismath=False)[0] / DPI
-
-
-def count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def percent(share: float) -> str:
-    """Rounded, but never to a 0 or 100 that it is not."""
-    if 0 < share < 0.0005:
-        return "< 0.1 %"
-    if 0.9995 <= share < 1:
-        return "> 99.9 %"
-    return f"{100 * share:.1f} %"
-
-
-def png(figure: Figure, metadata: dict[str, str]) -> bytes:
-    """The picture as a file's bytes, `metadata` as its text entries."""
-    buffer = BytesIO()
-    # A lone surrogate (half a character, as a file name can hold) has no form in a PNG.
-    texts = {k: str(v).encode("utf-8", "backslashreplace").decode() for k, v in metadata.items()}
-    figure.savefig(buffer, format="png", dpi=DPI, metadata=texts)
-    return buffer.getvalue()

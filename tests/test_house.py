@@ -13,7 +13,7 @@ HEAVY = {
     "tensorflow": {"quiet_keras", "trainer", "fitting"},
     "tensorboard": {"event_log"},
     "keras": {"quiet_keras", "cnn", "pure_cnn"},
-    "matplotlib": {"plots"},
+    "matplotlib": {"drawing", "plots"},
     "watchdog": {"folder_watch"},
     "honcho": set(),
 }

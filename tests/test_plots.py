@@ -1,32 +1,13 @@
 import logging
 import warnings
-from io import BytesIO
 
 import numpy as np
 import pytest
 from matplotlib import rcParams
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from PIL import Image
+from pictures import HOSTILE, METADATA, has_colour, margin_is_white, opened, pixels, texts_of
 
-from pipeline import plots
+from pipeline import drawing, plots
 
-METADATA = {
-    "Run": "2022-06-08 20:57:20.868637",
-    "Dataset": "猫と犬 é",
-    "Settings": "epochs = 2\nseed = 1",
-}
-HOSTILE = [
-    "$x^2$",
-    "$x^",
-    "=cmd",
-    "<script>",
-    "two\nlines \x1b[31m",
-    "猫 😀",
-    "",
-    "half \ud800",
-    "w" * 5000,
-]
 NAN = float("nan")
 
 
@@ -35,33 +16,6 @@ def warnings_are_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-
-
-def opened(png: bytes) -> Image.Image:
-    image = Image.open(BytesIO(png), formats=["PNG"])
-    image.load()
-    return image
-
-
-def pixels(png: bytes) -> np.ndarray:
-    """uint8 (height, width, 3)."""
-    return np.asarray(opened(png).convert("RGB"))
-
-
-def margin_is_white(png: bytes, width: int = 20) -> bool:
-    """Nothing is cut off: whatever left the picture would have to cross its edge."""
-    frame = pixels(png).copy()
-    frame[width:-width, width:-width] = 255
-    return bool((frame == 255).all())
-
-
-def has_colour(png: bytes, colour: str) -> bool:
-    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return bool((np.abs(pixels(png).astype(int) - wanted).max(axis=-1) <= 2).any())
-
-
-def texts_of(drawn: Figure | Axes) -> list[str]:
-    return [text.get_text() for text in drawn.texts]
 
 
 def history(epochs: int) -> dict[str, list[float]]:
@@ -157,40 +111,27 @@ def test_any_class_name_is_drawn_within_the_picture(caplog):
     assert not caplog.records
 
 
-def test_dollar_signs_are_text_and_no_formula():
-    with plots.drawing():
-        figure = plots.new_figure(6, 4)
-        plots.write(figure, 1, 1, "$x^2$", 3)
-    assert texts_of(figure) == ["$x^2$"]
-    assert not figure.texts[0].get_parse_math()
-
-
-def test_a_name_with_a_newline_stays_on_one_line():
-    with plots.drawing():
-        assert plots.fit("two\nlines", 3, 10) == "two\\nlines"
-
-
 # History.
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 12, 350])
 def test_history_of_any_length_shows_both_curves_and_the_best_epoch(epochs):
     png = history_png(history(epochs), epochs)
-    assert has_colour(png, plots.BLUE)
-    assert has_colour(png, plots.ORANGE)
+    assert has_colour(png, drawing.BLUE)
+    assert has_colour(png, drawing.ORANGE)
     assert png != history_png(history(epochs), None)
     assert margin_is_white(png)
 
 
 def test_history_without_validation_shows_one_curve():
     png = history_png({key: values for key, values in history(5).items() if "val" not in key}, 3)
-    assert has_colour(png, plots.BLUE)
-    assert not has_colour(png, plots.ORANGE)
+    assert has_colour(png, drawing.BLUE)
+    assert not has_colour(png, drawing.ORANGE)
 
 
 def axes_of(values: dict, best: int | None, metric: str):
-    with plots.drawing():
-        axes = plots.axes_at(plots.new_figure(6, 4), 1, 1, 4, 2)
+    with drawing.house_style():
+        axes = drawing.axes_at(drawing.new_figure(6, 4), 1, 1, 4, 2)
         plots.draw_metric(axes, values, metric, max(map(len, values.values())), best)
         axes.figure.canvas.draw()
     return axes
@@ -273,9 +214,9 @@ def test_errors_of_any_number_are_all_drawn_in_their_order(count):
 
 
 def test_errors_caption_has_both_classes_and_the_confidence():
-    with plots.drawing():
-        figure = plots.new_figure(6, 4)
-        plots.write_caption(figure, 1, 1, 3, "cat", "dog", plots.percent(0.973))
+    with drawing.house_style():
+        figure = drawing.new_figure(6, 4)
+        plots.write_caption(figure, 1, 1, 3, "cat", "dog", drawing.percent(0.973))
     assert texts_of(figure) == ["true: cat", "predicted: dog", "confidence: 97.3 %"]
 
 
@@ -295,7 +236,7 @@ def test_errors_heading_says_how_many_of_how_many(shown, wrong, total, words):
 
 
 def test_no_errors_are_said_in_words():
-    with plots.drawing():
+    with drawing.house_style():
         texts = texts_of(plots.no_errors("a run", 60))
     assert texts[:2] == ["a run", "0 of 60 test images are wrong"]
     assert texts[-1] == "No mistakes were made among 60 test images."
@@ -326,43 +267,10 @@ def test_errors_of_any_shape_fit(shape):
 def test_long_class_names_end_before_the_next_image():
     names = ["a class with a very long name of sixty or more characters, the first", "W" * 300]
     gaps = pixels(errors_png(5, names))
-    left = [round(plots.DPI * (plots.MARGIN + column * 2.2)) for column in range(1, 5)]
-    below_heading = round(plots.DPI * 1.3)
+    left = [round(drawing.DPI * (drawing.MARGIN + column * 2.2)) for column in range(1, 5)]
+    below_heading = round(drawing.DPI * 1.3)
     for x in left:
         assert (gaps[below_heading:, x - 30 : x - 4] == 255).all()
-
-
-# Shortening.
-
-
-@pytest.mark.parametrize("room", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("name", ["W" * 300, "i" * 100_000, "many words " * 9, "猫" * 80])
-def test_shortened_names_fit_their_room(name, room):
-    with plots.drawing():
-        short = plots.fit(name, room, 10)
-        assert plots.text_width(short, 10) <= room
-    assert "…" in short
-
-
-def test_names_that_fit_are_left_whole():
-    with plots.drawing():
-        room = plots.text_width("exactly this", 10)
-        assert plots.fit("exactly this", room, 10) == "exactly this"
-
-
-def test_shortened_names_keep_both_ends():
-    with plots.drawing():
-        short = plots.fit("tabby cat " * 10 + "number 17", 2, 10)
-    assert short.startswith("tabby cat")
-    assert short.endswith("17")
-
-
-@pytest.mark.parametrize(
-    ("share", "words"),
-    [(0, "0.0 %"), (0.0001, "< 0.1 %"), (0.5, "50.0 %"), (0.99999, "> 99.9 %"), (1, "100.0 %")],
-)
-def test_percent_never_rounds_to_all_or_nothing(share, words):
-    assert plots.percent(share) == words
 
 
 # Confusion.
@@ -370,8 +278,8 @@ def test_percent_never_rounds_to_all_or_nothing(share, words):
 
 def cell_texts(matrix: np.ndarray) -> list[str]:
     """The counts in the cells and the recall beside the rows."""
-    with plots.drawing():
-        axes = plots.axes_at(plots.new_figure(6, 6), 1, 1, 4, 4)
+    with drawing.house_style():
+        axes = drawing.axes_at(drawing.new_figure(6, 6), 1, 1, 4, 4)
         plots.draw_cells(axes, matrix, np.arange(len(matrix)), 0.5)
         plots.draw_recall(axes, matrix, np.arange(len(matrix)), 8)
     return texts_of(axes)
@@ -413,13 +321,13 @@ def test_one_mistake_in_five_hundred_is_visible_beside_the_diagonal():
     wrong = right.copy()
     wrong[0, 1] = 1
     changed = np.abs(pixels(confusion_png(right)).astype(int) - pixels(confusion_png(wrong)))
-    cell = (1.2 * plots.DPI) ** 2
+    cell = (1.2 * drawing.DPI) ** 2
     assert (changed.max(axis=-1) > 20).sum() > 0.8 * cell
 
 
 def test_the_larger_its_share_of_the_row_the_darker_a_cell():
-    with plots.drawing():
-        axes = plots.axes_at(plots.new_figure(6, 6), 1, 1, 4, 4)
+    with drawing.house_style():
+        axes = drawing.axes_at(drawing.new_figure(6, 6), 1, 1, 4, 4)
         plots.draw_cells(axes, np.array([[60, 10, 30], [0, 900, 100], [1, 0, 99]]), np.arange(3), 1)
     light = np.asarray(axes.collections[0].get_array()).mean(axis=-1)
     assert light[1, 0] > light[2, 0] > light[0, 1] > light[0, 2]
