@@ -65,8 +65,16 @@ def write_json(path: Path, content: dict) -> None:
 def read_json(path: Path) -> dict:
     """The object in `path`, or {} where there is none that can be read."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return json_object(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def json_object(text: bytes) -> dict:
+    """The object that `text` spells, or {} where it spells none."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

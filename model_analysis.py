@@ -26,8 +26,10 @@ from helper import (
     write_json,
 )
 from pipeline import safe_pickle, scores
+from pipeline.checkpoint import load_checkpoint
 from pipeline.dataset import load_split
 from pipeline.folder_watch import FolderWatch
+from pipeline.inventory import Inventory
 from pipeline.ledger import Ledger
 from pipeline.quiet_keras import import_keras
 from pipeline.stage import keep_trying, log, run_stage, stage_parser
@@ -45,8 +47,8 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
         analysis = Analysis(options.data, options.once)
         log.info("watching %s", shown(folders[0]))
         while True:
-            if checkpoint := analysis.next_checkpoint():
-                analysis.analyze(checkpoint)
+            if task := analysis.next_task():
+                analysis.analyze(task)
             elif options.once:
                 return analysis.all_well
             else:
@@ -55,7 +57,7 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
 
 
 @dataclass
-class Checkpoint:
+class Task:
     """A checkpoint to analyze and the dataset it is to be tested on."""
 
     path: Path
@@ -71,20 +73,21 @@ class Analysis:
     """Which checkpoints are analyzed, and doing the next one."""
 
     def __init__(self, data: Path, once: bool):
-        self.datasets, self.checkpoints = data / constants.DATASETS, data / constants.CHECKPOINTS
+        self.inventory = Inventory(data)
         self.results, self.once = data / constants.RESULTS, once
         self.record = Ledger(data / constants.ANALYSIS_RECORD, self._analyzed_on_disk)
         self.all_well = True
         self._said: dict[Path, str] = {}
 
-    def next_checkpoint(self) -> Checkpoint | None:
-        """The newest checkpoint that is neither analyzed nor failed."""
-        for path in sorted(self.checkpoints.glob("*.pkl"), reverse=True):
+    def next_task(self) -> Task | None:
+        """The most urgent checkpoint that is neither analyzed nor failed."""
+        for checkpoint in self.inventory.checkpoints():
+            path = checkpoint.path
             try:
-                digest = safe_pickle.digest(path)
+                digest = checkpoint.sha256
                 if self._is_done(path, digest):
                     continue
-                return Checkpoint(path, digest, self._dataset_of(path))
+                return Task(path, digest, self.inventory.dataset_of(checkpoint))
             except FileNotFoundError:
                 continue  # it went while we looked
             except UserError as error:
@@ -93,29 +96,29 @@ class Analysis:
                 self._say_once(path, f"cannot be read: {error.strerror}. Make it readable.")
         return None
 
-    def analyze(self, checkpoint: Checkpoint) -> None:
+    def analyze(self, task: Task) -> None:
         """Test one checkpoint and write all there is to see of it, the .json last."""
         began = time.monotonic()
-        log.debug("%s: started", checkpoint.run)
+        log.debug("%s: started", task.run)
         try:
-            pictures, report = self._examine(checkpoint)
+            pictures, report = self._examine(task)
         except UserError as error:
-            return self._fail(checkpoint, str(error))
+            return self._fail(task, str(error))
         except OSError as error:  # it went, or cannot be read for now: another look will tell
             self._say_once(
-                checkpoint.path, f"cannot be read: {error.strerror or error}. Make it readable."
+                task.path, f"cannot be read: {error.strerror or error}. Make it readable."
             )
             time.sleep(constants.RETRY)
             return None
         except Exception as error:
             # A fault of ours or of Keras: say all, and go on with the others.
-            log.exception("%s: failed", checkpoint.run)
-            return self._fail(checkpoint, f"{type(error).__name__}: {printable(error)[:300]}")
+            log.exception("%s: failed", task.run)
+            return self._fail(task, f"{type(error).__name__}: {printable(error)[:300]}")
         keep_trying(lambda: self._write(pictures, report), log.error, self.once)
         self._enter_analyzed(report)
         log.info(
             "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
-            checkpoint.run,
+            task.run,
             time.monotonic() - began,
             report["accuracy"],
             len(pictures),
@@ -123,27 +126,27 @@ class Analysis:
         )
         return None
 
-    def _fail(self, checkpoint: Checkpoint, reason: str) -> None:
-        log.error("%s: failed: %s", checkpoint.run, reason)
+    def _fail(self, task: Task, reason: str) -> None:
+        log.error("%s: failed: %s", task.run, reason)
         self.all_well = False
-        self._enter(checkpoint.sha256, run=checkpoint.run, state="failed", reason=reason)
+        self._enter(task.sha256, run=task.run, state="failed", reason=reason)
 
-    def _examine(self, checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict]:
+    def _examine(self, task: Task) -> tuple[dict[str, bytes], dict]:
         """The pictures by file name, and the report."""
         from pipeline import fitting  # Keras takes seconds, which --help should not wait for
 
-        content = load_checkpoint(checkpoint.path)
-        test = load_split(checkpoint.dataset, "test")
-        probabilities = fitting.predict(content["model"], test, shown(checkpoint.path))
-        described = read_json(description_path(checkpoint.dataset))
+        content = load_checkpoint(task.path)
+        test = load_split(task.dataset, "test")
+        probabilities = fitting.predict(content["model"], test, shown(task.path))
+        described = read_json(description_path(task.dataset))
         names = class_names(described, test["class"].shape[1])
         figures = scores.score(probabilities, test["label"], names)
         run = content.get("run") if isinstance(content.get("run"), dict) else {}
         report = {
-            "run": checkpoint.run,
-            "checkpoint_sha256": checkpoint.sha256,
-            "dataset": checkpoint.dataset.stem,
-            "dataset_sha256": run.get("dataset_sha256") or safe_pickle.digest(checkpoint.dataset),
+            "run": task.run,
+            "checkpoint_sha256": task.sha256,
+            "dataset": task.dataset.stem,
+            "dataset_sha256": run.get("dataset_sha256") or safe_pickle.digest(task.dataset),
             **figures,
             "trained": run,
             "dataset_warnings": described.get("warnings", {}),
@@ -179,27 +182,6 @@ class Analysis:
             self._enter_analyzed(report)
         return True
 
-    def _dataset_of(self, path: Path) -> Path:
-        """The dataset that a checkpoint was trained on, found by content or else by name.
-
-        Raises:
-            UserError: it is not there.
-        """
-        run = read_json(description_path(path)).get("run")
-        run = run if isinstance(run, dict) else {}
-        name = str(run.get("dataset") or path.stem.split("__")[0])
-        named = self.datasets / Path(f"{name}.pkl").name
-        wanted = run.get("dataset_sha256")
-        if named.exists() and wanted in (None, safe_pickle.digest(named)):
-            return named
-        for dataset in sorted(self.datasets.glob("*.pkl")):
-            if safe_pickle.digest(dataset) == wanted:
-                return dataset
-        raise UserError(
-            f"waits for its dataset {printable(name)}, which is not in {shown(self.datasets)}."
-            " Put it back, or delete the checkpoint."
-        )
-
     def _analyzed_on_disk(self) -> dict[str, dict]:
         """The entry of each checkpoint that has a report, by its SHA-256."""
         reports = [read_json(path) for path in self.results.glob("*.json")]
@@ -223,27 +205,6 @@ def _entry_of(report: dict) -> dict:
         "state": "analyzed",
         "accuracy": report.get("accuracy"),
     }
-
-
-def load_checkpoint(path: Path) -> dict:
-    """The dict in a checkpoint, with "model" and "history".
-
-    Raises:
-        UserError: it is damaged, not allowed, or something else.
-    """
-    content = safe_pickle.load(path)
-    if not isinstance(content, dict) or not hasattr(content.get("model"), "predict"):
-        raise UserError(
-            f'{shown(path)} is no checkpoint: a dict with "model" and "history" was expected.'
-        )
-    history = content.get("history")
-    if not isinstance(history, dict) or not all(_is_curve(values) for values in history.values()):
-        raise UserError(f'{shown(path)}: its "history" needs one list of numbers per metric.')
-    return content
-
-
-def _is_curve(values: object) -> bool:
-    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
 
 
 def class_names(description: dict, count: int) -> list[str]:

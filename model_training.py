@@ -246,6 +246,7 @@ class Training:
                 "dataset_sha256": run.dataset.digest,
                 "model": run.model.name,
                 "model_sha256": run.model.digest,
+                "model_priority": run.model.priority,
                 "hyperparameter_set": run.hyperparameters.name,
                 "settings": run.hyperparameters.settings,
             },

@@ -26,13 +26,12 @@ from pathlib import Path
 import constants
 from helper import UserError, description_path, digest_of, read_json, shown
 from pipeline import run_table, safe_pickle
+from pipeline.dataset import dataset_time
 from pipeline.hyperparameters import SETTINGS, read_hyperparameters
 
 # A line of a model file that says its priority and nothing else.
 ITS_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
 CLOCK_TICK = 0.1  # seconds; Linux dates files to 1/250 s or finer
-LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
-
 
 @dataclass(frozen=True)
 class Dropped:
@@ -56,11 +55,7 @@ class Dropped:
 
     @cached_property
     def time(self) -> datetime:
-        """When a dataset was ingested, which is its name; if named by hand, when the file was made."""
-        try:
-            return datetime.strptime(self.name, constants.TIME_NAME)
-        except ValueError:
-            return datetime.fromtimestamp(max(0, min(self.changed, LATEST)))
+        return dataset_time(self.name, self.changed)
 
 
 @lru_cache(maxsize=1_000_000)

@@ -1,11 +1,29 @@
-"""A dataset pickle, as training and analysis use it: one of its splits, checked."""
+"""A dataset pickle, as training and analysis use it: its time, and one of its splits, checked."""
 
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+import constants
 from helper import UserError, shown
 from pipeline import safe_pickle
+
+LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
+
+
+def dataset_time(name: str, changed: float) -> datetime:
+    """When a dataset was ingested, which is its name; if named by hand, when the file was made."""
+    return _time_in(name) or datetime.fromtimestamp(max(0, min(changed, LATEST)))
+
+
+@lru_cache(maxsize=100_000)
+def _time_in(name: str) -> datetime | None:
+    try:
+        return datetime.strptime(name, constants.TIME_NAME)
+    except ValueError:
+        return None
 
 
 def load_split(path: Path, split: str) -> dict[str, np.ndarray]:

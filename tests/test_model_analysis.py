@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -42,14 +43,24 @@ def dataset(data):
     return path.stem
 
 
-def put_checkpoint(data, name, dataset, **keywords):
+def put_checkpoint(data, name, dataset, run=None, **keywords):
     """What training leaves behind: a checkpoint and its description."""
     path = data / "model_checkpoints" / f"{name}.pkl"
     digest = sha256_of(data / "dataset" / f"{dataset}.pkl")
-    run = {"dataset": dataset, "dataset_sha256": digest, "settings": {"epochs": 2}, "best_epoch": 2}
+    described = {"dataset": dataset, "dataset_sha256": digest, "best_epoch": 2}
+    run = {**described, "settings": {"epochs": 2}, **(run or {})}
     content = {"model": tiny_model(**keywords), "history": HISTORY, "run": run}
     safe_pickle.publish(path, content, {"run": run})
     return path
+
+
+def put_copy_of_dataset(data, dataset, name):
+    """A dataset of the same images in another order, dropped in by hand."""
+    with open(data / "dataset" / f"{dataset}.pkl", "rb") as file:
+        content = pickle.load(file)
+    test = {key: np.ascontiguousarray(part[::-1]) for key, part in content["test"].items()}
+    with open(data / "dataset" / f"{name}.pkl", "wb") as file:
+        pickle.dump({**content, "test": test}, file)
 
 
 def analyze(data):
@@ -154,6 +165,23 @@ def test_dying_before_the_record_gives_no_second_result(data, dataset, capsys):
     (data / "model_analysis_results" / f"{dataset}.json").rename(data / "aside.json")
     analyze(data)  # died before the .json, which comes last: done again
     assert capsys.readouterr().out.count(": analyzed in") == 2
+
+
+def test_the_newest_dataset_goes_first_and_then_the_priorities(data, dataset, capsys):
+    old = "2001-01-01 00:00:00.000000"
+    put_copy_of_dataset(data, dataset, old)
+    for place, model, model_priority, chosen, set_priority in [
+        (old, "z", 9, "z", 9),
+        (dataset, "z", 0, "a", 3),
+        (dataset, "c", 1, "a", 3),
+        (dataset, "c", 1, "b", 7),
+    ]:
+        run = {"model": model, "model_priority": model_priority}
+        run |= {"hyperparameter_set": chosen, "settings": {"priority": set_priority}}
+        put_checkpoint(data, f"{place}__{model}__{chosen}", place, run)
+    assert analyze(data) == 0
+    said = re.findall(r"__(\w)__(\w): analyzed in", capsys.readouterr().out)
+    assert said == [("c", "b"), ("c", "a"), ("z", "a"), ("z", "z")]
 
 
 def test_a_copy_under_another_name_is_no_new_checkpoint(data, dataset, capsys):

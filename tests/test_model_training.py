@@ -20,6 +20,8 @@ import model_training
 TINY = """
 from keras import Input, Sequential, layers
 
+PRIORITY = 3
+
 def build_model(input_shape, num_classes):
     return Sequential([Input(input_shape), layers.Rescaling(1 / 255), layers.Flatten(),
                        layers.Dense(num_classes, activation="softmax", dtype="float32")])
@@ -80,6 +82,7 @@ def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
     run = description["run"]
     assert run["dataset"] == dataset_name(workplace)
     assert (run["model"], run["hyperparameter_set"]) == ("tiny", "short")
+    assert (run["model_priority"], run["settings"]["priority"]) == (3, 0)  # analysis goes by them
     assert (run["epochs"], run["images"], run["validation_images"]) == (2, 54, 6)
     assert set(description["metrics"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     said = capsys.readouterr().out
