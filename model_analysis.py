@@ -32,7 +32,7 @@ from pipeline.folder_watch import FolderWatch
 from pipeline.inventory import Inventory
 from pipeline.ledger import Ledger
 from pipeline.quiet_keras import import_keras
-from pipeline.stage import keep_trying, log, run_stage, stage_parser
+from pipeline.stage import heed_stop, keep_trying, log, run_stage, stage_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -111,6 +111,7 @@ class Analysis:
             time.sleep(constants.RETRY)
             return None
         except Exception as error:
+            heed_stop()
             # A fault of ours or of Keras: say all, and go on with the others.
             log.exception("%s: failed", task.run)
             return self._fail(task, f"{type(error).__name__}: {printable(error)[:300]}")
@@ -127,6 +128,7 @@ class Analysis:
         return None
 
     def _fail(self, task: Task, reason: str) -> None:
+        heed_stop()
         log.error("%s: failed: %s", task.run, reason)
         self.all_well = False
         self._enter(task.sha256, run=task.run, state="failed", reason=reason)

@@ -33,6 +33,7 @@ from pipeline.hyperparameters import SETTINGS, read_hyperparameters
 ITS_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
 CLOCK_TICK = 0.1  # seconds; Linux dates files to 1/250 s or finer
 
+
 @dataclass(frozen=True)
 class Dropped:
     """A file that takes part in the product: a dataset, a model or a hyperparameter set."""

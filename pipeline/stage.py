@@ -22,6 +22,7 @@ from pipeline.log_lines import log, start_logging
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130  # the exit status of a program that SIGINT ended
+_stop_asked = threading.Event()
 
 
 def stage_parser(documentation: str) -> argparse.ArgumentParser:
@@ -87,13 +88,29 @@ def run_stage(
 
 def listen_for_stop() -> None:
     """SIGTERM, a closed terminal, and output that nobody reads any more count as Ctrl-C."""
+    _stop_asked.clear()
     for number in STOPS:
         # A shell starts its background jobs with SIGINT ignored, which counts all the same. But who
         # ignores SIGHUP, as nohup does, wants it to go on without a terminal.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _stop)
     if stat.S_ISFIFO(os.fstat(1).st_mode):
         threading.Thread(target=_hang_up_when_nobody_reads, daemon=True).start()
+
+
+def _stop(*_: object) -> None:
+    _stop_asked.set()
+    raise KeyboardInterrupt
+
+
+def heed_stop() -> None:
+    """Stop if asked to: call it before a fault is blamed on a file.
+
+    Libraries in C++ (matplotlib, TensorFlow) turn a KeyboardInterrupt that comes while they look at
+    an argument into a TypeError.
+    """
+    if _stop_asked.is_set():
+        raise KeyboardInterrupt
 
 
 def _hang_up_when_nobody_reads() -> None:

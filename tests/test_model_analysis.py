@@ -2,6 +2,7 @@ import json
 import pickle
 import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 import constants
 import data_ingestion
 import model_analysis
-from helper import sha256_of
+from helper import UserError, sha256_of
 from pipeline import safe_pickle
 from pipeline.quiet_keras import import_keras
 
@@ -281,6 +282,26 @@ def test_a_fault_with_one_checkpoint_stops_no_other(data, dataset, capsys, monke
     assert f"{dataset}__z__z: failed: ZeroDivisionError: a fault" in said
     assert "Traceback" in said
     assert f"{dataset}: analyzed in" in said
+
+
+@pytest.mark.parametrize("fault", [TypeError("incompatible arguments"), UserError("damaged")])
+def test_a_stop_that_a_library_made_a_fault_of_is_a_stop(data, dataset, capsys, monkeypatch, fault):
+    def draw_while_asked_to_stop(*_):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise fault from None
+
+    put_checkpoint(data, dataset, dataset)
+    monkeypatch.setattr(model_analysis, "draw", draw_while_asked_to_stop)
+    assert analyze(data) == 130
+    assert "failed" not in capsys.readouterr().out
+    monkeypatch.undo()
+    (data / "model_checkpoints" / f"{dataset}__bad__x.pkl").write_bytes(b"bad")
+    assert analyze(data) == 1
+    said = capsys.readouterr().out
+    assert f"{dataset}: analyzed in" in said
+    assert f"{dataset}__bad__x: failed" in said
 
 
 def test_a_long_list_of_checkpoints_is_said_in_one_line_each_and_nothing_else(data, dataset, start):
