@@ -2,7 +2,7 @@
 
 Reads   data/model_checkpoints/*.pkl and the datasets in data/dataset that they were trained on
 Writes  data/model_analysis_results/: plot_model_<run>.pkl.png, visualize_errors_<run>.pkl.png,
-        confusion_matrix_<run>.pkl.png and <run>.json
+        confusion_matrix_<run>.pkl.png and <run>.json; leaderboard.csv and .png of all runs
 
     python model_analysis.py            keep watching
     python model_analysis.py --once     analyze what is there, then stop
@@ -29,7 +29,8 @@ from pipeline import safe_pickle, scores
 from pipeline.checkpoint import load_checkpoint
 from pipeline.dataset import load_split
 from pipeline.folder_watch import FolderWatch
-from pipeline.inventory import Inventory
+from pipeline.inventory import Inventory, Report
+from pipeline.leaderboard import Leaderboard
 from pipeline.ledger import Ledger
 from pipeline.quiet_keras import import_keras
 from pipeline.stage import heed_stop, keep_trying, log, run_stage, stage_parser
@@ -45,8 +46,10 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
     folders = [options.data / constants.CHECKPOINTS, options.data / constants.DATASETS]
     with FolderWatch(folders, poll=options.poll) as watch:
         analysis = Analysis(options.data, options.once)
+        leaderboard = Leaderboard(analysis.inventory, analysis.results, options.once)
         log.info("watching %s", shown(folders[0]))
         while True:
+            leaderboard.update()
             if task := analysis.next_task():
                 analysis.analyze(task)
             elif options.once:
@@ -81,11 +84,12 @@ class Analysis:
 
     def next_task(self) -> Task | None:
         """The most urgent checkpoint that is neither analyzed nor failed."""
+        reports = self.inventory.reports()
         for checkpoint in self.inventory.checkpoints():
             path = checkpoint.path
             try:
                 digest = checkpoint.sha256
-                if self._is_done(path, digest):
+                if self._is_done(digest, reports.get(checkpoint.run)):
                     continue
                 return Task(path, digest, self.inventory.dataset_of(checkpoint))
             except FileNotFoundError:
@@ -116,7 +120,7 @@ class Analysis:
             log.exception("%s: failed", task.run)
             return self._fail(task, f"{type(error).__name__}: {printable(error)[:300]}")
         keep_trying(lambda: self._write(pictures, report), log.error, self.once)
-        self._enter_analyzed(report)
+        self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
         log.info(
             "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
             task.run,
@@ -165,33 +169,26 @@ class Analysis:
     def _enter(self, digest: str, **entry: object) -> None:
         keep_trying(lambda: self.record.record(digest, **entry), log.error, self.once)
 
-    def _enter_analyzed(self, report: dict) -> None:
-        self._enter(report["checkpoint_sha256"], **_entry_of(report))
-
-    def _is_done(self, path: Path, digest: str) -> bool:
+    def _is_done(self, digest: str, report: Report | None) -> bool:
         entry = self.record.entries.get(digest, {})
         if entry.get("state") == "failed":
             self.all_well = False
             return True
-        report = read_json(self.results / f"{path.stem}.json")
-        if report.get("checkpoint_sha256") != digest:
+        if report is None or report.checkpoint_sha256 != digest:
             # A copy under another name is the same content, and its result is there already.
             return (
                 entry.get("state") == "analyzed"
                 and (self.results / f"{entry.get('run')}.json").exists()
             )
         if not entry:  # finished just before an earlier process died
-            self._enter_analyzed(report)
+            self._enter(digest, **_entry_of(report.run, report.accuracy))
         return True
 
     def _analyzed_on_disk(self) -> dict[str, dict]:
         """The entry of each checkpoint that has a report, by its SHA-256."""
-        reports = [read_json(path) for path in self.results.glob("*.json")]
-        digests = [report.get("checkpoint_sha256") for report in reports]
         return {
-            digest: _entry_of(report)
-            for digest, report in zip(digests, reports, strict=True)
-            if isinstance(digest, str)
+            report.checkpoint_sha256: _entry_of(report.run, report.accuracy)
+            for report in self.inventory.reports().values()
         }
 
     def _say_once(self, path: Path, text: str) -> None:
@@ -201,12 +198,8 @@ class Analysis:
             log.error("%s: %s", printable(path.stem), text)
 
 
-def _entry_of(report: dict) -> dict:
-    return {
-        "run": report.get("run"),
-        "state": "analyzed",
-        "accuracy": report.get("accuracy"),
-    }
+def _entry_of(run: str, accuracy: float) -> dict:
+    return {"run": run, "state": "analyzed", "accuracy": accuracy}
 
 
 def class_names(description: dict, count: int) -> list[str]:

@@ -48,7 +48,7 @@ def wait_for_report(raw: Path, stages: dict[str, subprocess.Popen]) -> dict:
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         name = dataset_of(raw)
-        if name and (report := read_json(results / f"{name}.json")):
+        if name and (report := read_json(results / f"{name}.json")) and is_on_board(name):
             return report
         for stage, process in list(stages.items()):
             if process.poll() is not None:  # one that runs in another terminal does the work then
@@ -66,6 +66,15 @@ def dataset_of(raw: Path) -> str | None:
         (path.stem for path in descriptions if read_json(path).get("raw_dataset") == shown(raw)),
         None,
     )
+
+
+def is_on_board(run: str) -> bool:
+    """The leaderboard comes last."""
+    try:
+        table = (constants.DATA / constants.RESULTS / "leaderboard.csv").read_text()
+    except OSError:
+        return False
+    return f",{run}," in table
 
 
 def stop(stages: dict[str, subprocess.Popen]) -> None:
@@ -89,6 +98,7 @@ Right on {report["accuracy"]:.1%} of {report["test_images"]} test images that th
   mistakes      {shown(results / f"visualize_errors_{run}.pkl.png")}
   confusions    {shown(results / f"confusion_matrix_{run}.pkl.png")}
   figures       {shown(results / f"{run}.json")}
+  all runs      {shown(results / "leaderboard.png")}
   TensorBoard   .venv/bin/tensorboard --logdir {shown(checkpoints)}
 
 Next: make run, which trains the other models and sets, and drop a folder of your own into

@@ -2,13 +2,16 @@
 
 import warnings
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, get_font_names
 
@@ -18,6 +21,7 @@ DPI = 130
 MARGIN = 0.4  # inches, on every side of every picture
 INK, GREY, FAINT, EMPTY = "#1f2933", "#5f6c7b", "#e3e8ee", "#f4f6f8"
 BLUE, ORANGE, RED, GREEN = "#2f6690", "#d9822b", "#b23a2e", "#3c7d5a"
+RIGHT = LinearSegmentedColormap.from_list("right", ["#dfeaf3", "#a3c1da", "#1f4e79"])
 MOST_CHARACTERS = 200  # of a name that are measured before it is cut to the room there is
 
 # Scripts and symbols that the bundled DejaVu Sans lacks, as common systems supply them. Only those
@@ -101,22 +105,15 @@ def fit(text: str, room: float, size: float, weight: str = "normal") -> str:
     return shortened(max(too_long - 1, 0))
 
 
+@lru_cache(maxsize=10_000)  # a table measures the same words again and again
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     font = FontProperties(size=size, weight=weight)
     return RendererAgg(1, 1, DPI).get_text_width_height_descent(text, font, ismath=False)[0] / DPI
 
 
-def count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def percent(share: float) -> str:
-    """Rounded, but never to a 0 or 100 that it is not."""
-    if 0 < share < 0.0005:
-        return "< 0.1 %"
-    if 0.9995 <= share < 1:
-        return "> 99.9 %"
-    return f"{100 * share:.1f} %"
+def is_dark(colour: Sequence[float] | np.ndarray) -> bool | np.ndarray:
+    """Whether text on this RGB colour, or on each of an array of them, should be white."""
+    return np.asarray(colour)[..., :3] @ (0.299, 0.587, 0.114) < 0.5
 
 
 def png(figure: Figure, metadata: dict[str, str]) -> bytes:

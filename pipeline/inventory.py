@@ -17,6 +17,7 @@ import constants
 from helper import UserError, json_object, printable, shown
 from pipeline import safe_pickle
 from pipeline.dataset import dataset_time
+from pipeline.hyperparameters import SETTINGS
 
 Told = TypeVar("Told")
 
@@ -83,6 +84,25 @@ class Checkpoint:
         return -model_priority, -set_priority, self.model, self.hyperparameter_set, self.path.name
 
 
+@dataclass(frozen=True)
+class Report:
+    """What the analysis of one checkpoint found; None and "" where it does not say."""
+
+    run: str
+    checkpoint_sha256: str
+    dataset: str
+    dataset_sha256: str
+    accuracy: float
+    loss: float | None
+    test_images: float | None
+    model: str
+    hyperparameter_set: str
+    parameters: float | None
+    seconds: float | None  # of training
+    epochs: float | None
+    settings: dict[str, str | float]
+
+
 class Inventory:
     """The data folder, looked at afresh at each call."""
 
@@ -90,6 +110,7 @@ class Inventory:
         self._datasets, self._checkpoints = data / constants.DATASETS, data / constants.CHECKPOINTS
         self._dataset_digests = Descriptions(self._datasets, lambda _, told: _text(told, "sha256"))
         self._described_checkpoints = Descriptions(self._checkpoints, self._checkpoint)
+        self._reports = Descriptions(data / constants.RESULTS, _report)
 
     def datasets(self) -> dict[str, str]:
         """By name, the SHA-256 of each dataset that can be read."""
@@ -105,9 +126,13 @@ class Inventory:
         described = self._described_checkpoints.look()
         paths = _pickles(self._checkpoints)
         found = [described.get(path.stem) or self._checkpoint(path.stem, {}) for path in paths]
-        times = {name: self._time(name) for name in {one.dataset for one in found}}
+        times = {name: self.time_of(name) for name in {one.dataset for one in found}}
         by_urgency = sorted(found, key=lambda one: one.urgency)
         return sorted(by_urgency, key=lambda one: times[one.dataset], reverse=True)
+
+    def reports(self) -> dict[str, Report]:
+        """The reports by run."""
+        return self._reports.look()
 
     def dataset_of(self, checkpoint: Checkpoint) -> Path:
         """The dataset that a checkpoint was trained on, found by content or else by name.
@@ -141,12 +166,44 @@ class Inventory:
             ),
         )
 
-    def _time(self, dataset: str) -> datetime:
+    def time_of(self, dataset: str) -> datetime:
+        """When the dataset of that name was ingested, whether it is there or not."""
         try:
             changed = (self._datasets / Path(f"{dataset}.pkl").name).stat().st_mtime
         except (OSError, ValueError):  # not there, or no name that a file can have
             changed = 0.0
         return dataset_time(dataset, changed)
+
+
+def _report(run: str, content: dict) -> Report | None:
+    """None where `content` is no report on `run`: another file, or a copy under another name."""
+    trained, accuracy = _table(content, "trained"), _number(content, "accuracy")
+    names = [_text(content, key) for key in ("checkpoint_sha256", "dataset", "dataset_sha256")]
+    if content.get("run") != run or None in names or accuracy is None or not 0 <= accuracy <= 1:
+        return None
+    return Report(
+        run,
+        *names,
+        accuracy,
+        _number(content, "loss"),
+        _number(content, "test_images"),
+        _text(trained, "model") or "",
+        _text(trained, "hyperparameter_set") or "",
+        _number(trained, "parameters"),
+        _number(trained, "seconds"),
+        _number(trained, "epochs"),
+        _settings(_table(trained, "settings")),
+    )
+
+
+def _settings(found: dict) -> dict[str, str | float]:
+    """Those that make a difference to the training, in their usual order."""
+    values = {
+        name: _number(found, name) if _text(found, name) is None else found[name]
+        for name in SETTINGS
+        if name != "priority"
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _pickles(folder: Path) -> list[Path]:

@@ -18,20 +18,20 @@ from pipeline.drawing import (
     MARGIN,
     ORANGE,
     RED,
+    RIGHT,
     axes_at,
-    count,
     fit,
     heading,
     heading_scale,
     house_style,
+    is_dark,
     new_figure,
-    percent,
     png,
     text_width,
     write,
 )
+from pipeline.words import count, percent
 
-RIGHT = LinearSegmentedColormap.from_list("right", ["#dfeaf3", "#a3c1da", "#1f4e79"])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#fdecd6", "#f2b268", "#a8431c"])
 
 MANY_EPOCHS = 40  # from here on a large dot at each epoch would hide the line
@@ -245,7 +245,7 @@ def draw_cells(axes: Axes, matrix: np.ndarray, shown: np.ndarray, cell: float) -
     edges = np.arange(len(shown) + 1) - 0.5
     axes.pcolormesh(edges, edges, colours, edgecolors="white", linewidth=min(1.5, 4 * cell))
     axes.set(xlim=edges[[0, -1]], ylim=edges[[-1, 0]])
-    dark = colours @ (0.299, 0.587, 0.114) < 0.5
+    dark = is_dark(colours)
     size = min(12, 72 * cell * 0.36, 72 * cell * 0.85 / (0.64 * len(str(counts.max()))))
     for row, column in np.ndindex(counts.shape):
         number = counts[row, column]

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helper import write_json
+from pipeline import stage
 from pipeline.log_lines import LogLines, log
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +39,35 @@ def make_raw_dataset(
     return folder
 
 
+def put_report(data: Path, run: str, dataset: str, accuracy: float, **more: object) -> Path:
+    """What an analysis leaves behind, as far as the pictures of many runs use it."""
+    _, model, hyperparameter_set = (*run.split("__"), "", "")[:3]
+    trained = {
+        "model": model,
+        "hyperparameter_set": hyperparameter_set,
+        "parameters": 1000,
+        "seconds": 1.5,
+        "epochs": 5,
+        "settings": {"epochs": 5, "learning_rate": 0.001, "priority": 0},
+        **more.pop("trained", {}),
+    }
+    report = {
+        "run": run,
+        "checkpoint_sha256": f"of {run}",
+        "dataset": dataset,
+        "dataset_sha256": f"of {dataset}",
+        "accuracy": accuracy,
+        "loss": 1 - accuracy,
+        "test_images": 60,
+        "trained": trained,
+        **more,
+    }
+    path = data / "model_analysis_results" / f"{run}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, report)
+    return path
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A data folder with an empty raw_dataset in it."""
@@ -58,6 +89,7 @@ def process_as_before():
     root = logging.getLogger()
     root.handlers[:] = [one for one in root.handlers if not isinstance(one, LogLines)]
     logging.captureWarnings(False)
+    stage._stop_asked.clear()
     for number, handler in signals.items():
         signal.signal(number, handler)
 

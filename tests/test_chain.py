@@ -85,7 +85,7 @@ def test_the_model_has_learned(chain):
 
 
 def test_the_pictures_are_pictures(chain):
-    for path in (chain.data / "model_analysis_results").glob("*.png"):
+    for path in (chain.data / "model_analysis_results").glob("*.pkl.png"):
         with Image.open(path) as picture:
             picture.load()
             assert picture.text["Run"] == chain.name

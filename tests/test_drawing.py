@@ -37,11 +37,3 @@ def test_shortened_names_keep_both_ends():
         short = drawing.fit("tabby cat " * 10 + "number 17", 2, 10)
     assert short.startswith("tabby cat")
     assert short.endswith("17")
-
-
-@pytest.mark.parametrize(
-    ("share", "words"),
-    [(0, "0.0 %"), (0.0001, "< 0.1 %"), (0.5, "50.0 %"), (0.99999, "> 99.9 %"), (1, "100.0 %")],
-)
-def test_percent_never_rounds_to_all_or_nothing(share, words):
-    assert drawing.percent(share) == words

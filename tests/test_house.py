@@ -13,7 +13,8 @@ HEAVY = {
     "tensorflow": {"quiet_keras", "trainer", "fitting"},
     "tensorboard": {"event_log"},
     "keras": {"quiet_keras", "cnn", "pure_cnn"},
-    "matplotlib": {"drawing", "plots"},
+    "matplotlib": {"drawing", "plots", "board_plots"},  # pictures, and what they share
+    "pandas": {"board"},
     "watchdog": {"folder_watch"},
     "honcho": set(),
 }

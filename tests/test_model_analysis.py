@@ -5,6 +5,7 @@ import shutil
 import signal
 
 import numpy as np
+import pandas
 import pytest
 from conftest import make_raw_dataset
 from PIL import Image
@@ -79,6 +80,8 @@ def test_pictures_and_figures_appear_under_their_names(data, dataset, capsys):
     assert sorted(path.name for path in results.iterdir()) == [
         f"{dataset}.json",
         f"confusion_matrix_{dataset}.pkl.png",
+        "leaderboard.csv",
+        "leaderboard.png",
         f"plot_model_{dataset}.pkl.png",
         f"visualize_errors_{dataset}.pkl.png",
     ]
@@ -112,7 +115,7 @@ def test_the_figures_are_those_of_the_model_on_the_test_split(data, dataset):
 def test_each_picture_says_what_it_shows(data, dataset):
     put_checkpoint(data, dataset, dataset)
     analyze(data)
-    pictures = list((data / "model_analysis_results").glob("*.png"))
+    pictures = list((data / "model_analysis_results").glob("*.pkl.png"))
     assert len(pictures) == 3
     for path in pictures:
         with Image.open(path) as picture:
@@ -142,6 +145,27 @@ def test_a_deleted_result_is_made_again(data, dataset, capsys):
         path.unlink()
     assert analyze(data) == 0
     assert capsys.readouterr().out.count(": analyzed in") == 2
+
+
+def board(data):
+    return pandas.read_csv(data / "model_analysis_results" / "leaderboard.csv")
+
+
+def test_the_leaderboard_follows_each_analysis_and_each_deletion(data, dataset, start):
+    put_checkpoint(data, f"{dataset}__a__a", dataset, seed=1)
+    stage = start("model_analysis.py", "--data", data)
+    stage.wait_for("__a__a: analyzed in")
+    path = put_checkpoint(data, f"{dataset}__b__b", dataset, seed=2)
+    stage.wait_for("__b__b: analyzed in")
+    path.unlink()
+    (data / "model_analysis_results" / f"{dataset}__b__b.json").unlink()
+    put_checkpoint(data, f"{dataset}__c__c", dataset, seed=3)
+    stage.wait_for("__c__c: analyzed in")
+    stage.end(signal.SIGINT)
+    analyze(data)  # finishes the board, should it have been stopped before
+    assert sorted(board(data).run) == [f"{dataset}__a__a", f"{dataset}__c__c"]
+    for row in board(data).itertuples():
+        assert row.accuracy == pytest.approx(report(data, row.run)["accuracy"], abs=1e-6)
 
 
 def test_a_result_that_is_not_on_record_is_entered_and_not_made_again(data, dataset, capsys):

@@ -1,0 +1,165 @@
+"""leaderboard.csv and .png: all analyzed runs, dataset by dataset, the best first.
+
+Told from the reports on disk, so a report that comes, changes or goes changes the board.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from pipeline.board import Board
+from pipeline.hyperparameters import SETTINGS
+from pipeline.inventory import Inventory, Report
+from pipeline.words import count, figure, percent
+
+# The picture has room for this much; the table has all.
+MOST_DATASETS = 6
+MOST_LINES = 30
+MOST_SETTINGS = 5
+
+
+@dataclass
+class Standing:
+    """The runs on one dataset, the best first."""
+
+    dataset: str
+    reports: list[Report]
+
+
+class Leaderboard:
+    def __init__(self, inventory: Inventory, results: Path, once: bool):
+        self.inventory, self.board = inventory, Board(results, "leaderboard", once)
+
+    def update(self) -> None:
+        """Bring the files in step with the reports on disk."""
+        content = standings(self.inventory)
+        self.board.show(content, lambda: lines(content), lambda: draw(content))
+
+
+def standings(inventory: Inventory) -> list[Standing]:
+    """One for each dataset, the newest first. What makes a dataset is its content, not its name."""
+    groups = defaultdict(list)
+    for report in inventory.reports().values():
+        groups[report.dataset_sha256].append(report)
+    found = {}
+    for sha256, reports in groups.items():
+        names = {report.dataset for report in reports}
+        time, name = max((inventory.time_of(name), name) for name in names)
+        found[time, name, sha256] = Standing(name, sorted(reports, key=_place))
+    return [found[key] for key in sorted(found, reverse=True)]
+
+
+def _place(report: Report) -> tuple:
+    """The fewer mistakes, the smaller the loss, the smaller the model, the better."""
+    unknown = float("inf")
+    loss = unknown if report.loss is None else report.loss
+    return -report.accuracy, loss, report.parameters or unknown, report.run
+
+
+def lines(content: list[Standing]) -> list[dict]:
+    """The table: a line for each run, with a column for each setting that differs."""
+    settings = differing(content)
+    return [
+        {
+            "dataset": standing.dataset,
+            "place": place,
+            "run": report.run,
+            "model": report.model,
+            "hyperparameter_set": report.hyperparameter_set,
+            "accuracy": report.accuracy,
+            "loss": report.loss,
+            "parameters": report.parameters,
+            "training_seconds": report.seconds,
+            "epochs": report.epochs,
+            **{f"settings.{name}": report.settings.get(name) for name in settings},
+        }
+        for standing in content
+        for place, report in enumerate(standing.reports, 1)
+    ]
+
+
+def differing(content: list[Standing]) -> list[str]:
+    """The settings that not all of these runs have alike, as far as they say."""
+    values = defaultdict(set)
+    for report in chain.from_iterable(standing.reports for standing in content):
+        for name, value in report.settings.items():
+            values[name].add(value)
+    return [name for name in SETTINGS if len(values[name]) > 1]
+
+
+def best(content: list[Standing]) -> list[Standing]:
+    """As much of it as there is room for in a picture."""
+    newest = content[:MOST_DATASETS]
+    return [
+        Standing(standing.dataset, standing.reports[: MOST_LINES // len(newest)])
+        for standing in newest
+    ]
+
+
+def draw(content: list[Standing]) -> bytes:
+    from pipeline import board_plots  # matplotlib takes its time, which --help should not wait for
+
+    shown = best(content)
+    settings = [name for name in differing(shown) if name != "epochs"][:MOST_SETTINGS]
+    columns = [
+        board_plots.Column(""),
+        board_plots.Column("model", right=False),
+        board_plots.Column("set", right=False),
+        board_plots.Column("accuracy", bar=True),
+        *map(board_plots.Column, ("loss", "parameters", "seconds", "epochs", *settings)),
+    ]
+    sections = [
+        board_plots.Section(
+            part.dataset,
+            note(part.reports, len(whole.reports) - len(part.reports)),
+            [cells(place, report, settings) for place, report in enumerate(part.reports, 1)],
+            [[report.accuracy] for report in part.reports],
+        )
+        for part, whole in zip(shown, content, strict=False)
+    ]
+    about = {"Datasets": ", ".join(part.dataset for part in shown)}
+    return board_plots.table_plot("Leaderboard", subtitle(content, shown), columns, sections, about)
+
+
+def subtitle(content: list[Standing], shown: list[Standing]) -> str:
+    runs, left = (
+        sum(len(part.reports) for part in parts) for parts in (content, content[len(shown) :])
+    )
+    text = f"{count(runs, 'run')} on {count(len(content), 'dataset')}"
+    if len(content) > 1:
+        text += ", the newest dataset first"
+    if left:
+        text += f"; {count(left, 'run')} on older datasets in leaderboard.csv"
+    return text
+
+
+def note(reports: list[Report], left: int) -> str:
+    images = reports[0].test_images
+    notes = [count(int(images), "test image")] if images else []
+    if left:
+        notes.append(f"{count(left, 'more run')} in leaderboard.csv")
+    return "; ".join(notes)
+
+
+def cells(place: int, report: Report, settings: list[str]) -> list[str]:
+    epochs, most = report.epochs, report.settings.get("epochs")
+    return [
+        str(place),
+        *names(report),
+        percent(report.accuracy),
+        figure(report.loss, ".3f"),
+        figure(report.parameters, ",.0f"),
+        figure(report.seconds, ",.1f"),
+        figure(epochs, ".0f") + (f" of {figure(most, '.0f')}" if epochs != most else ""),
+        *(figure(report.settings.get(name), ".6g") for name in settings),
+    ]
+
+
+def names(report: Report) -> tuple[str, str]:
+    """The model and the set, as much as it takes to tell runs apart; of a stranger, its name."""
+    if not report.model:
+        return report.run, ""
+    # An edited model or set has a run of its own, whose name ends in its key.
+    _, edited, key = report.run.partition(f"__{report.model}__{report.hyperparameter_set}__")
+    return report.model, report.hyperparameter_set + (f" ({key})" if edited else "")

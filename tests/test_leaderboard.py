@@ -1,0 +1,345 @@
+import csv
+import json
+import os
+import signal
+from io import StringIO
+
+import pandas
+import pytest
+from conftest import put_report
+from pictures import HOSTILE, margin_is_white, opened
+
+from pipeline import board_plots, leaderboard, stage
+from pipeline.hyperparameters import SETTINGS
+from pipeline.inventory import Inventory
+
+NEW, OLD = "2024-05-06 07:08:09.000000", "2001-01-01 00:00:00.000000"
+FORMULAS = [
+    "=cmd|' C'!A0",
+    "+1",
+    "-1",
+    "@x",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\uff1d1",
+    '=1,"=1"\n=1',
+]
+
+
+def update(data):
+    """As a new process does it."""
+    board = leaderboard.Leaderboard(Inventory(data), data / "model_analysis_results", once=True)
+    board.update()
+    return board
+
+
+def results(data, name="leaderboard.csv"):
+    return data / "model_analysis_results" / name
+
+
+def table(data):
+    return pandas.read_csv(results(data), keep_default_na=False)
+
+
+def places(data):
+    return [(row.dataset, row.place, row.run) for row in table(data).itertuples()]
+
+
+def picture(data):
+    return results(data, "leaderboard.png").read_bytes()
+
+
+def state(data):
+    """What tells a rewritten file from an untouched one."""
+    files = [results(data), results(data, "leaderboard.png")]
+    return [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
+
+
+def standings(data):
+    return leaderboard.standings(Inventory(data))
+
+
+def test_the_newest_dataset_comes_first_and_in_it_the_best_run(data):
+    put_report(data, f"{OLD}__a__x", OLD, 0.99)
+    put_report(data, f"{NEW}__a__x", NEW, 0.5)
+    put_report(data, f"{NEW}__b__x", NEW, 0.7)
+    update(data)
+    assert places(data) == [
+        (NEW, 1, f"{NEW}__b__x"),
+        (NEW, 2, f"{NEW}__a__x"),
+        (OLD, 1, f"{OLD}__a__x"),
+    ]
+
+
+def test_of_equal_accuracy_the_smaller_loss_and_then_the_smaller_model_is_better(data):
+    put_report(data, "d__a__x", "d", 0.5, loss=None)
+    put_report(data, "d__b__x", "d", 0.5, loss=0.3, trained={"parameters": 9})
+    put_report(data, "d__c__x", "d", 0.5, loss=0.3, trained={"parameters": 8})
+    put_report(data, "d__d__x", "d", 0.5, loss=0.2, trained={"parameters": None})
+    update(data)
+    assert [run[3] for _, _, run in places(data)] == ["d", "c", "b", "a"]
+
+
+def test_the_table_has_each_figure_in_a_column(data):
+    settings = {"epochs": 9, "learning_rate": 0.001, "unknown": 1, "optimizer": [], "priority": 3}
+    put_report(data, "d__a__x", "d", 2 / 3, trained={"epochs": 7, "settings": settings})
+    put_report(data, "d__b__x", "d", 0.5)
+    update(data)
+    first = dict(zip(*list(csv.reader(StringIO(results(data).read_text())))[:2], strict=True))
+    assert first == {
+        "dataset": "d",
+        "place": "1",
+        "run": "d__a__x",
+        "model": "a",
+        "hyperparameter_set": "x",
+        "accuracy": "0.666667",
+        "loss": "0.333333",
+        "parameters": "1000",
+        "training_seconds": "1.5",
+        "epochs": "7",
+        "settings.epochs": "9",
+    }
+
+
+def test_a_setting_has_a_column_when_it_differs(data):
+    put_report(data, "d__a__x", "d", 0.5)
+    put_report(data, "stranger", "d", 0.4, trained={"settings": {}})
+    update(data)
+    assert not any(column.startswith("settings.") for column in table(data))
+    put_report(data, "d__c__x", "d", 0.3, trained={"settings": {"learning_rate": 0.1}})
+    update(data)
+    assert list(table(data)["settings.learning_rate"]) == ["0.001", "", "0.1"]
+
+
+def test_what_changes_on_disk_changes_the_board(data):
+    board = update(data)
+    assert not results(data).exists()
+    first = put_report(data, "d__a__x", "d", 0.5)
+    second = put_report(data, "d__b__x", "d", 0.6)
+    board.update()
+    assert [run for _, _, run in places(data)] == ["d__b__x", "d__a__x"]
+    before = picture(data)
+    put_report(data, "d__a__x", "d", 0.7)
+    board.update()
+    assert [run for _, _, run in places(data)] == ["d__a__x", "d__b__x"]
+    assert picture(data) != before
+    first.unlink()
+    board.update()
+    assert [run for _, _, run in places(data)] == ["d__b__x"]
+    second.unlink()
+    board.update()
+    assert list(results(data, "").iterdir()) == []
+
+
+def test_as_long_as_nothing_changes_nothing_is_written(data):
+    put_report(data, "d__a__x", "d", 0.5)
+    board = update(data)
+    before = state(data)
+    board.update()
+    update(data)
+    path = put_report(data, "d__a__x", "d", 0.5, dataset_warnings={"of no interest": "here"})
+    board.update()
+    assert state(data) == before
+    assert json.loads(path.read_text())["dataset_warnings"]
+
+
+@pytest.mark.parametrize("name", ["leaderboard.csv", "leaderboard.png"])
+def test_a_deleted_file_of_the_board_comes_back(data, name):
+    put_report(data, "d__a__x", "d", 0.5)
+    board = update(data)
+    for bring_back in (board.update, lambda: update(data)):
+        before = results(data, name).read_bytes()
+        results(data, name).unlink()
+        bring_back()
+        assert results(data, name).read_bytes() == before
+
+
+def test_dying_between_picture_and_table_leaves_no_picture_of_yesterday(data):
+    put_report(data, "d__a__x", "d", 0.5)
+    update(data)
+    old = picture(data), results(data).read_bytes()
+    put_report(data, "d__b__x", "d", 0.6)
+    blocked = results(data, ".leaderboard.csv.partial")
+    blocked.mkdir()  # so that it dies just before the table
+    with pytest.raises(IsADirectoryError):
+        update(data)
+    assert picture(data) != old[0]
+    assert results(data).read_bytes() == old[1]
+    blocked.rmdir()
+    results(data, "leaderboard.png").write_bytes(old[0])
+    update(data)
+    assert picture(data) != old[0]
+    assert len(places(data)) == 2
+
+
+@pytest.mark.parametrize("accuracy", [None, True, "0.5", float("nan"), 1.5, -0.1, [0.5]])
+def test_a_report_without_an_accuracy_is_left_out(data, accuracy):
+    put_report(data, "d__a__x", "d", 0.5)
+    path = put_report(data, "d__b__x", "d", 0.5)
+    report = {**json.loads(path.read_text()), "accuracy": accuracy}
+    path.write_text(json.dumps(report))
+    update(data)
+    assert [run for _, _, run in places(data)] == ["d__a__x"]
+
+
+def test_what_is_no_report_is_left_out(data):
+    path = put_report(data, "d__a__x", "d", 0.5)
+    results(data, "a copy.json").write_bytes(path.read_bytes())
+    results(data, "damaged.json").write_bytes(path.read_bytes()[:-20])
+    results(data, "of another program.json").write_text('{"accuracy": 0.9, "run": 7}')
+    results(data, "list.json").write_text("[1]")
+    put_report(data, "no digest", "d", 0.9, checkpoint_sha256=None)
+    put_report(data, "no dataset", None, 0.9)
+    put_report(data, "other content", "d", 0.9, dataset_sha256=3)
+    update(data)
+    assert [run for _, _, run in places(data)] == ["d__a__x"]
+
+
+def test_strange_figures_are_left_out_and_the_run_stays(data):
+    trained = {"parameters": "many", "seconds": 10**400, "epochs": True, "settings": [], "model": 3}
+    put_report(data, "d__a__x", "d", 0.5, loss=1e299, trained=trained, test_images="all")
+    put_report(data, "d__b__x", "d", 0.5, loss=[], trained={"settings": {"epochs": 1e299}})
+    update(data)
+    assert len(places(data)) == 2
+    assert margin_is_white(picture(data))
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, *(name for name in HOSTILE if len(name) < 200)])
+def test_no_name_is_a_formula_or_breaks_a_line(data, name):
+    in_a_file_name = name.replace("/", "").replace("\ud800", os.fsdecode(b"\xff"))
+    put_report(data, f"{in_a_file_name}__{in_a_file_name}__{in_a_file_name}", name, 0.5)
+    update(data)
+    text = results(data).read_text()
+    lines = list(csv.reader(StringIO(text)))
+    assert len(text.splitlines()) == len(lines) == 2
+    assert all(character.isprintable() for line in lines for cell in line for character in cell)
+    for cell in lines[1]:
+        assert not cell.lstrip().startswith(("=", "+", "-", "@", "\uff1d", "\t", "\r"))
+    assert margin_is_white(picture(data))
+
+
+def test_a_name_like_a_formula_is_kept_after_an_apostrophe(data):
+    put_report(data, "=1+1", "-1", 0.5)
+    update(data)
+    assert places(data) == [("'-1", 1, "'=1+1")]
+
+
+def test_a_renamed_dataset_stays_one_and_a_replaced_one_becomes_two(data):
+    put_report(data, f"{OLD}__a__x", OLD, 0.5, dataset_sha256="same")
+    put_report(data, f"{OLD}__b__x", NEW, 0.6, dataset_sha256="same")
+    put_report(data, "mine__a__x", "mine", 0.7, dataset_sha256="before")
+    put_report(data, "mine__b__x", "mine", 0.8, dataset_sha256="after")
+    found = [(one.dataset, [report.run for report in one.reports]) for one in standings(data)]
+    assert found[0] == (NEW, [f"{OLD}__b__x", f"{OLD}__a__x"])
+    assert sorted(found[1:]) == [("mine", ["mine__a__x"]), ("mine", ["mine__b__x"])]
+
+
+def test_runs_of_edited_models_are_told_apart_and_strangers_called_by_name(data):
+    for run in ("d__a__x", "d__a__x__0123abcd", "dropped in"):
+        put_report(data, run, "d", 0.5)
+    names = {leaderboard.names(report) for report in standings(data)[0].reports}
+    assert names == {("a", "x"), ("a", "x (0123abcd)"), ("dropped in", "")}
+
+
+def put_many(data, datasets, runs, name="model"):
+    for number in range(datasets):
+        dataset = f"20{number:02d}-01-01 00:00:00.000000"
+        for run in range(runs):
+            settings = {"epochs": 5 + run % 2, "learning_rate": 0.1 * run, "batch_size": run}
+            trained = {"epochs": 5, "settings": settings}
+            accuracy = (run + 0.5) / runs
+            put_report(data, f"{dataset}__{name}{run}__set", dataset, accuracy, trained=trained)
+
+
+@pytest.mark.parametrize(("datasets", "runs"), [(1, 1), (3, 9), (1, 80), (30, 2), (7, 40)])
+def test_however_many_runs_there_are_the_picture_has_a_reasonable_size(data, datasets, runs):
+    put_many(data, datasets, runs)
+    update(data)
+    assert len(table(data)) == datasets * runs
+    assert margin_is_white(picture(data))
+    assert max(opened(picture(data)).size) < 2500
+    assert len(picture(data)) < 1_000_000
+
+
+@pytest.mark.parametrize("name", ["W" * 60, "i" * 60, "猫" * 60, "my_model_" * 7])
+def test_long_names_stay_in_their_columns(data, name):
+    put_many(data, 2, 3, name)
+    update(data)
+    assert margin_is_white(picture(data))
+    assert max(opened(picture(data)).size) < 2500
+
+
+def test_the_picture_says_what_more_is_in_the_table(data):
+    put_many(data, 8, 40)
+    content = standings(data)
+    shown = leaderboard.best(content)
+    assert [len(part.reports) for part in shown] == [5] * 6
+    assert leaderboard.subtitle(content, shown) == (
+        "320 runs on 8 datasets, the newest dataset first;"
+        " 80 runs on older datasets in leaderboard.csv"
+    )
+    assert (
+        leaderboard.note(shown[0].reports, 35) == "60 test images; 35 more runs in leaderboard.csv"
+    )
+
+
+def test_a_picture_of_all_says_only_how_many(data):
+    put_report(data, "d__a__x", "d", 0.5, test_images=1)
+    content = standings(data)
+    assert leaderboard.subtitle(content, content) == "1 run on 1 dataset"
+    assert leaderboard.note(content[0].reports, 0) == "1 test image"
+
+
+def test_the_picture_says_when_a_training_stopped_early(data):
+    put_report(data, "d__a__x", "d", 0.5, trained={"epochs": 3})
+    [standing] = standings(data)
+    assert leaderboard.cells(1, standing.reports[0], ["learning_rate"]) == [
+        "1", "a", "x", "50.0 %", "0.500", "1,000", "1.5", "3 of 5", "0.001"
+    ]  # fmt: skip
+
+
+def test_a_fault_in_the_picture_is_said_once_and_stops_nothing(data, monkeypatch, caplog):
+    put_report(data, "d__a__x", "d", 0.5)
+    monkeypatch.setattr(board_plots, "table_plot", lambda *_: 1 / 0)
+    board = update(data)
+    board.update()
+    assert [record.message for record in caplog.records] == ["leaderboard.csv: failed"]
+    monkeypatch.undo()
+    put_report(data, "d__b__x", "d", 0.6)
+    board.update()
+    assert len(places(data)) == 2
+
+
+def test_a_stop_while_it_is_drawn_is_a_stop(data, monkeypatch):
+    def draw_while_asked_to_stop(*_):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise TypeError("incompatible arguments")  # as pybind11 makes of it
+
+    put_report(data, "d__a__x", "d", 0.5)
+    monkeypatch.setattr(board_plots, "table_plot", draw_while_asked_to_stop)
+    stage.listen_for_stop()
+    with pytest.raises(KeyboardInterrupt):
+        update(data)
+
+
+def test_a_look_at_unchanged_reports_reads_none_of_them(data):
+    paths = [put_report(data, f"d__a__{number}", "d", 0.5) for number in range(3)]
+    board = update(data)
+    for path in paths:  # had it read these again, it would know
+        status = path.stat()
+        path.write_bytes(b"x" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    board.update()
+    assert len(places(data)) == 3
+
+
+def test_when_many_settings_differ_the_picture_shows_the_first_of_them(data):
+    for number in range(2):
+        settings = dict.fromkeys(SETTINGS, number)
+        put_report(data, f"d__a__{number}", "d", 0.5, trained={"settings": settings})
+    update(data)
+    assert sum(column.startswith("settings.") for column in table(data)) == len(SETTINGS) - 1
+    assert opened(picture(data)).width < 2000

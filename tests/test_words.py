@@ -1,0 +1,11 @@
+import pytest
+
+from pipeline import words
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0.0 %"), (0.0001, "< 0.1 %"), (0.5, "50.0 %"), (0.99999, "> 99.9 %"), (1, "100.0 %")],
+)
+def test_percent_never_rounds_to_all_or_nothing(share, text):
+    assert words.percent(share) == text
