@@ -224,8 +224,7 @@ class Ingestion:
 
     def _write(self, place: Path, raw: RawDataset, began: float) -> str:
         """Write the dataset and its description; returns its name."""
-        taken = [path.stem for path in self.datasets.glob("*.*")]
-        name = time_name([*taken, *self._names_given()])
+        name = self._name_begun(raw.digest) or self._new_name()
         # The order of the splits is the format's.
         content = {split: raw.splits[split] for split in ("test", "train")}
         path, description = self.datasets / f"{name}.pkl", self._description(place, raw)
@@ -241,6 +240,18 @@ class Ingestion:
             f"{len(raw.class_names):,}",
         )
         return name
+
+    def _new_name(self) -> str:
+        taken = [path.stem for path in self.datasets.glob("*.*")]
+        return time_name([*taken, *self._names_given()])
+
+    def _name_begun(self, content: str) -> str | None:
+        """The name of the dataset whose description alone was written when an earlier process died."""
+        for path in sorted(self.datasets.glob("*.json")):
+            alone = not path.with_suffix(".pkl").exists()
+            if alone and read_json(path).get("content") == content:
+                return path.stem
+        return None
 
     def _names_given(self) -> list[str]:
         return [entry["dataset"] for entry in self.record.entries.values() if "dataset" in entry]

@@ -173,6 +173,16 @@ def test_dying_between_result_and_record_gives_no_second_result(data):
     assert len(datasets(data)) == 1
 
 
+def test_dying_between_description_and_dataset_leaves_no_description_alone(data):
+    make_raw_dataset(data / "raw_dataset" / "colours")
+    ingest(data)
+    [path] = datasets(data)
+    path.unlink()  # its name comes last, after that of the description
+    (data / constants.INGESTION_RECORD).unlink()
+    ingest(data)
+    assert sorted((data / "dataset").iterdir()) == [path.with_suffix(".json"), path]
+
+
 def test_it_says_once_per_change_what_is_still_missing(data, ingestion, capsys, monkeypatch):
     monkeypatch.setattr(constants, "SAY_AGAIN", 0)
     folder = make_raw_dataset(data / "raw_dataset" / "colours")
