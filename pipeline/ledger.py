@@ -11,6 +11,7 @@ The entries are in it as JSON text, which is fast: ten thousand are rewritten in
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from helper import sha256_of, shown, whole_file
@@ -27,8 +28,8 @@ class Ledger:
     def __init__(self, path: Path, rebuild: Callable[[], dict[str, dict]]):
         self.path = path
         self.entries: dict[str, dict] = {}
+        self._texts: dict[str, str] = {}
         self._load(rebuild)
-        self._texts = {key: _text(key, entry) for key, entry in self.entries.items()}
 
     def record(self, key: str, **entry: object) -> None:
         """Enter what became of `key` and write the record; on an OSError the entry does not count."""
@@ -48,13 +49,13 @@ class Ledger:
 
     def _load(self, rebuild: Callable[[], dict[str, dict]]) -> None:
         try:
-            self.entries = _read(self.path)
+            self._know(_read(self.path))
         except FileNotFoundError:
-            self.entries = rebuild()
+            self._rebuild(rebuild)
         except safe_pickle.PickleError as error:
             aside = self.path.with_name(f"{self.path.stem}.damaged-{sha256_of(self.path)[:8]}")
-            self.entries = rebuild()
             self.path.replace(aside)
+            self._rebuild(rebuild)
             log.warning(
                 "%s is damaged (%s); kept as %s. Rebuilt from the results on disk, entries: %d.",
                 shown(self.path),
@@ -62,6 +63,16 @@ class Ledger:
                 aside.name,
                 len(self.entries),
             )
+
+    def _rebuild(self, rebuild: Callable[[], dict[str, dict]]) -> None:
+        self._know(rebuild())
+        if self.entries:
+            with suppress(OSError):  # then it is written with the next entry
+                self._replace(self.entries, self._texts)
+
+    def _know(self, entries: dict[str, dict]) -> None:
+        self.entries = entries
+        self._texts = {key: _text(key, entry) for key, entry in entries.items()}
 
 
 def entries_in(path: Path) -> dict[str, dict]:
