@@ -16,7 +16,7 @@ from pathlib import Path
 
 import constants
 from helper import UserError, description_path, read_json, shown
-from pipeline import machine
+from pipeline import machine, resume
 from pipeline.folder_watch import FolderWatch
 from pipeline.ledger import Ledger
 from pipeline.stage import keep_trying, log, run_stage, stage_parser
@@ -129,6 +129,7 @@ class Training:
         self.record = Ledger(options.data / constants.TRAINING_RECORD, self._trained_on_disk)
         self.all_well = True
         self._problems: list[str] = []
+        self._remove_leftovers()
         if options.retry_failed:
             self._forget_failed()
 
@@ -166,10 +167,12 @@ class Training:
         return bool(reports)
 
     def _record(self, run: Run, name: str, outcome: dict) -> None:
+        adopted = self._adopt(run)
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
-                self._adopt(run)
+            case "failed" if adopted:  # it died with nothing left to do but to say so
+                log.info("%s: trained", name)
             case "failed":
                 log.error("%s: failed: %s", name, outcome["reason"])
                 self._enter(run, state="failed", name=name, reason=outcome["reason"])
@@ -197,6 +200,12 @@ class Training:
         oldest = min(running, key=lambda process: process.run.dataset.time)
         if oldest.run.dataset.time < run.dataset.time:
             oldest.pause()
+
+    def _remove_leftovers(self) -> None:
+        """What a trainer kept to go on from is of no use once there is the checkpoint."""
+        for state in self.checkpoints.glob(f"*/{resume.FILE}"):
+            if self._checkpoint(state.parent.name).exists():
+                resume.forget(state.parent)
 
     def _forget_failed(self) -> None:
         failed = [

@@ -128,6 +128,26 @@ def test_dying_between_checkpoint_and_record_trains_nothing_twice(workplace, cap
     assert len(checkpoints(workplace)) == 1
 
 
+DYING = """
+import os, signal
+from pipeline import resume
+
+resume.forget = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_dying_between_the_checkpoint_and_the_news_of_it_is_no_failure(workplace, capsys):
+    (workplace / "models" / "tiny.py").write_text(DYING + TINY)
+    assert train(workplace) == 0
+    assert "__tiny__short: trained" in capsys.readouterr().out
+    [path] = checkpoints(workplace)
+    state = path.with_suffix("") / "resume.state"
+    assert state.exists()
+    assert train(workplace) == 0
+    assert "started" not in capsys.readouterr().out
+    assert not state.exists()
+
+
 def test_an_edited_set_makes_a_run_with_a_name_of_its_own(workplace):
     train(workplace)
     [first] = checkpoints(workplace)
