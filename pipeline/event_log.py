@@ -1,6 +1,7 @@
-"""Write TensorBoard's event files: what its own writers do, in a way that survives a full disk.
+"""Write TensorBoard's event files, in a way that survives a full disk and a power loss.
 
 A failed write is taken back, so the file always ends with a whole record and can be tried again.
+What was written is on the disk before the training counts on it.
 """
 
 import io
@@ -13,6 +14,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api, summary_v2
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
+
+from helper import flush_folder
 
 # Keras's names for the curves, so that they line up with those of other Keras programs.
 TAGS = {"loss": "epoch_loss", "accuracy": "epoch_accuracy"}
@@ -78,6 +81,10 @@ def _append(folder: Path, summaries: list[Summary], step: int) -> None:
         try:
             while left:
                 left = left[file.write(left) :]  # a disk that is nearly full takes a part
+            os.fsync(file.fileno())
+            if not end:
+                flush_folder(folder)
+                flush_folder(folder.parent)
         except OSError as error:
             file.truncate(end)
             error.filename = str(path)

@@ -1,5 +1,7 @@
+import os
 import resource
 import signal
+from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -60,6 +62,17 @@ def test_what_was_written_after_the_last_kept_epoch_is_taken_back(tmp_path):
     for split in ("train", "validation"):
         points = curve(tmp_path / split, "epoch_loss")
         assert points == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 0.25), (4, 0.25)]
+
+
+def test_what_was_written_is_flushed_to_the_disk_with_its_name(tmp_path, monkeypatch):
+    flushed = []
+    descriptors = Path("/proc/self/fd")
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.append((descriptors / str(fd)).readlink()))
+    logs = tmp_path / "logs"
+    event_log.write_epoch(logs, 0, {"loss": 1.0})
+    assert flushed == [logs / "train" / event_log.FILE, logs / "train", logs]
+    event_log.write_epoch(logs, 1, {"loss": 0.5})
+    assert flushed[3:] == [logs / "train" / event_log.FILE]
 
 
 def test_a_write_that_fails_half_way_is_taken_back(tmp_path, monkeypatch):
