@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from helper import sha256_of, shown, whole_file
+from helper import flush_folder, sha256_of, shown, whole_file
 from pipeline import safe_pickle
 from pipeline.stage import log
 
@@ -55,6 +55,7 @@ class Ledger:
         except safe_pickle.PickleError as error:
             aside = self.path.with_name(f"{self.path.stem}.damaged-{sha256_of(self.path)[:8]}")
             self.path.replace(aside)
+            flush_folder(self.path.parent)  # or a power loss could leave only the new record
             self._rebuild(rebuild)
             log.warning(
                 "%s is damaged (%s); kept as %s. Rebuilt from the results on disk, entries: %d.",

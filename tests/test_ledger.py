@@ -120,6 +120,17 @@ def test_every_prefix_is_noticed_kept_aside_and_rebuilt(recorded):
         assert_noticed(recorded, content[:length])
 
 
+def test_a_power_loss_leaves_the_damaged_record_or_the_name_it_is_kept_under(path, monkeypatch):
+    names = []
+    monkeypatch.setattr(
+        os, "fsync", lambda _: names.append({one.name for one in path.parent.iterdir()})
+    )
+    path.write_bytes(b"damaged")
+    Ledger(path, rebuild)
+    (aside,) = path.parent.glob("*.damaged-*")
+    assert names[0] == {aside.name}
+
+
 NO_RECORDS = {
     "a list": [],
     "no entries": {"sha256": "0"},
