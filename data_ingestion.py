@@ -114,9 +114,9 @@ class Ingestion:
             try:
                 self._look_at(place, sight)
             except OSError as error:  # for now: looked at again even if nothing changes
-                self._set_aside(
-                    place, sight, f"it cannot be read: {error.strerror or error}. Make it readable."
-                )
+                what = shown(Path(error.filename)) if error.filename else "it"
+                reason = error.strerror or error
+                self._set_aside(place, sight, f"{what} cannot be read: {reason}. Make it readable.")
                 sight.fingerprint = ""
             except UserError:
                 raise

@@ -23,7 +23,8 @@ from pipeline import png_check
 from pipeline.data_warnings import find_warnings
 from pipeline.groundtruth import RawDatasetError, Row, number_labels, read_rows
 
-TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)  # no fault of the raw dataset: it passes
+# No fault of the raw dataset: it passes.
+PASSING = (errno.EMFILE, errno.ENFILE, errno.EIO)
 
 
 @dataclass
@@ -109,7 +110,7 @@ def _look_into(folder: Path) -> Split:
     except (FileNotFoundError, NotADirectoryError):
         split.exists = False
     except OSError as error:
-        if error.errno in TOO_MANY_OPEN:
+        if error.errno in PASSING:
             raise
         split.trouble = error.strerror
     split.others.sort()
@@ -168,7 +169,7 @@ def rows_of(folder: Path, name: str, split: Split) -> list[Row]:
     try:
         content = read_regular_file(folder / place)
     except OSError as error:
-        if error.errno in TOO_MANY_OPEN:
+        if error.errno in PASSING:
             raise
         raise RawDatasetError(
             [f"{place} cannot be read: {error.strerror}. Make it readable."]
@@ -251,7 +252,7 @@ def _read_images(
         except (png_check.PngError, OSError) as error:
             if isinstance(error, png_check.PngError):
                 reason = str(error)
-            elif error.errno in TOO_MANY_OPEN:
+            elif error.errno in PASSING:
                 raise
             else:
                 reason = f"cannot be read: {error.strerror or error}"
@@ -293,7 +294,11 @@ def read_regular_file(path: Path) -> bytes:
             raise OSError(None, "it is not a plain file")
         if status.st_size > constants.MAX_IMAGE_BYTES:
             raise OSError(None, f"it is larger than {constants.MAX_IMAGE_BYTES:,} bytes")
-        return file.read()
+        try:
+            return file.read()
+        except OSError as error:
+            error.filename = str(path)  # only open() says it by itself
+            raise
 
 
 def _content_digest(

@@ -13,6 +13,7 @@ from PIL import Image
 import constants
 import data_ingestion
 from helper import sha256_of
+from pipeline import raw_dataset
 from pipeline.stage import start_logging
 
 
@@ -419,6 +420,25 @@ def test_a_fault_with_one_raw_dataset_stops_no_other(data, ingestion, capsys, mo
     for _ in range(3):
         ingestion.look()
     assert len(datasets(data)) == 3
+
+
+@pytest.mark.parametrize("name", ["groundtruth.csv", "000003.png"])
+def test_a_disk_error_while_reading_is_no_fault_of_the_raw_dataset(
+    data, ingestion, capsys, monkeypatch, name
+):
+    make_raw_dataset(data / "raw_dataset" / "colours")
+    read_file, failing = raw_dataset.read_regular_file, [errno.EIO]
+
+    def read_with_an_error(path):
+        if path.name == name and failing:
+            raise OSError(failing.pop(), "Input/output error", str(path))
+        return read_file(path)
+
+    monkeypatch.setattr(raw_dataset, "read_regular_file", read_with_an_error)
+    for _ in range(4):
+        ingestion.look()
+    assert f"train/{name} cannot be read: Input/output error. Make it" in capsys.readouterr().out
+    assert len(datasets(data)) == 1
 
 
 def test_with_once_a_full_disk_ends_it_with_a_sentence(data, capsys, monkeypatch):
