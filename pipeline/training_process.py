@@ -192,7 +192,8 @@ class Progress:
             log.debug("%s: epoch %d of %d: %s", self.name, self.epoch, self.epochs, figures)
 
     def interrupted(self) -> str:
-        return f"{self.name} was in epoch {self.epoch + 1} of {self.epochs} and goes on from there"
+        epoch = min(self.epoch + 1, self.epochs)  # after the last one, its checkpoint is written
+        return f"{self.name} was in epoch {epoch} of {self.epochs} and goes on from there"
 
     def close(self) -> None:
         if self.bar is not None:
