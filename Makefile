@@ -2,7 +2,7 @@
 # make run    keep everything running in this terminal; Ctrl-C stops it
 # make test   set up and pass the tests
 # make lint   ruff
-# make bench  measure: how soon each stage reacts, what it costs while idle
+# make bench  measure: how soon each stage reacts, what it costs while idle, how its queue grows
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +41,7 @@ format: .venv/installed-dev
 bench: .venv/installed
 	$(BIN)/python benchmarks/reaction.py
 	$(BIN)/python benchmarks/idle.py
+	$(BIN)/python benchmarks/growth.py
 
 clean:
 	rm -rf .venv
