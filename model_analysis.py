@@ -45,10 +45,12 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
     """Analyze checkpoint after checkpoint. Returns, with --once, whether each one could be."""
     folders = [options.data / constants.CHECKPOINTS, options.data / constants.DATASETS]
     with FolderWatch(folders, poll=options.poll) as watch:
-        analysis = Analysis(options.data, options.once)
-        leaderboard = Leaderboard(analysis.inventory, analysis.results, options.once)
+        inventory = Inventory(options.data)
+        analysis = Analysis(inventory, options)
+        leaderboard = Leaderboard(inventory, analysis.results, options.once)
         log.info("watching %s", shown(folders[0]))
         while True:
+            inventory.look()
             leaderboard.update()
             if task := analysis.next_task():
                 analysis.analyze(task)
@@ -75,21 +77,20 @@ class Task:
 class Analysis:
     """Which checkpoints are analyzed, and doing the next one."""
 
-    def __init__(self, data: Path, once: bool):
-        self.inventory = Inventory(data)
-        self.results, self.once = data / constants.RESULTS, once
-        self.record = Ledger(data / constants.ANALYSIS_RECORD, self._analyzed_on_disk)
+    def __init__(self, inventory: Inventory, options: argparse.Namespace):
+        self.inventory, self.once = inventory, options.once
+        self.results = options.data / constants.RESULTS
+        self.record = Ledger(options.data / constants.ANALYSIS_RECORD, self._analyzed_on_disk)
         self.all_well = True
         self._said: dict[Path, str] = {}
 
     def next_task(self) -> Task | None:
         """The most urgent checkpoint that is neither analyzed nor failed."""
-        reports = self.inventory.reports()
-        for checkpoint in self.inventory.checkpoints():
+        for checkpoint in self.inventory.checkpoints:
             path = checkpoint.path
             try:
                 digest = checkpoint.sha256
-                if self._is_done(digest, reports.get(checkpoint.run)):
+                if self._is_done(digest, self.inventory.reports.get(checkpoint.run)):
                     continue
                 return Task(path, digest, self.inventory.dataset_of(checkpoint))
             except FileNotFoundError:
@@ -188,7 +189,7 @@ class Analysis:
         """The entry of each checkpoint that has a report, by its SHA-256."""
         return {
             report.checkpoint_sha256: _entry_of(report.run, report.accuracy)
-            for report in self.inventory.reports().values()
+            for report in self.inventory.reports.values()
         }
 
     def _say_once(self, path: Path, text: str) -> None:

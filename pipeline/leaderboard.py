@@ -30,17 +30,22 @@ class Standing:
 class Leaderboard:
     def __init__(self, inventory: Inventory, results: Path, once: bool):
         self.inventory, self.board = inventory, Board(results, "leaderboard", once)
+        self.standings: list[Standing] = []
+        self._seen: tuple = ()
 
     def update(self) -> None:
         """Bring the files in step with the reports on disk."""
-        content = standings(self.inventory)
+        if self._seen != (self.inventory.reports, self.inventory.datasets):
+            self._seen = self.inventory.reports, self.inventory.datasets
+            self.standings = standings(self.inventory)
+        content = self.standings
         self.board.show(content, lambda: lines(content), lambda: draw(content))
 
 
 def standings(inventory: Inventory) -> list[Standing]:
     """One for each dataset, the newest first. What makes a dataset is its content, not its name."""
     groups = defaultdict(list)
-    for report in inventory.reports().values():
+    for report in inventory.reports.values():
         groups[report.dataset_sha256].append(report)
     found = {}
     for sha256, reports in groups.items():

@@ -28,9 +28,11 @@ FORMULAS = [
 ]
 
 
-def update(data):
-    """As a new process does it."""
-    board = leaderboard.Leaderboard(Inventory(data), data / "model_analysis_results", once=True)
+def update(data, board=None):
+    """As the stage does it; without a board, as a new process does it."""
+    if board is None:
+        board = leaderboard.Leaderboard(Inventory(data), data / "model_analysis_results", once=True)
+    board.inventory.look()
     board.update()
     return board
 
@@ -118,18 +120,18 @@ def test_what_changes_on_disk_changes_the_board(data):
     assert not results(data).exists()
     first = put_report(data, "d__a__x", "d", 0.5)
     second = put_report(data, "d__b__x", "d", 0.6)
-    board.update()
+    update(data, board)
     assert [run for _, _, run in places(data)] == ["d__b__x", "d__a__x"]
     before = picture(data)
     put_report(data, "d__a__x", "d", 0.7)
-    board.update()
+    update(data, board)
     assert [run for _, _, run in places(data)] == ["d__a__x", "d__b__x"]
     assert picture(data) != before
     first.unlink()
-    board.update()
+    update(data, board)
     assert [run for _, _, run in places(data)] == ["d__b__x"]
     second.unlink()
-    board.update()
+    update(data, board)
     assert list(results(data, "").iterdir()) == []
 
 
@@ -137,10 +139,10 @@ def test_as_long_as_nothing_changes_nothing_is_written(data):
     put_report(data, "d__a__x", "d", 0.5)
     board = update(data)
     before = state(data)
-    board.update()
+    update(data, board)
     update(data)
     path = put_report(data, "d__a__x", "d", 0.5, dataset_warnings={"of no interest": "here"})
-    board.update()
+    update(data, board)
     assert state(data) == before
     assert json.loads(path.read_text())["dataset_warnings"]
 
@@ -149,7 +151,7 @@ def test_as_long_as_nothing_changes_nothing_is_written(data):
 def test_a_deleted_file_of_the_board_comes_back(data, name):
     put_report(data, "d__a__x", "d", 0.5)
     board = update(data)
-    for bring_back in (board.update, lambda: update(data)):
+    for bring_back in (lambda: update(data, board), lambda: update(data)):
         before = results(data, name).read_bytes()
         results(data, name).unlink()
         bring_back()
@@ -236,6 +238,18 @@ def test_a_renamed_dataset_stays_one_and_a_replaced_one_becomes_two(data):
     assert sorted(found[1:]) == [("mine", ["mine__a__x"]), ("mine", ["mine__b__x"])]
 
 
+def test_a_dataset_that_was_named_by_hand_has_its_place_by_the_age_of_its_file(data):
+    put_report(data, "mine__a__x", "mine", 0.5)
+    put_report(data, f"{NEW}__a__x", NEW, 0.5)
+    board = update(data)
+    assert [dataset for dataset, _, _ in places(data)] == [NEW, "mine"]
+    path = data / "dataset" / "mine.pkl"
+    path.parent.mkdir()
+    path.write_text("made today")
+    update(data, board)
+    assert [dataset for dataset, _, _ in places(data)] == ["mine", NEW]
+
+
 def test_runs_of_edited_models_are_told_apart_and_strangers_called_by_name(data):
     for run in ("d__a__x", "d__a__x__0123abcd", "dropped in"):
         put_report(data, run, "d", 0.5)
@@ -304,11 +318,11 @@ def test_a_fault_in_the_picture_is_said_once_and_stops_nothing(data, monkeypatch
     put_report(data, "d__a__x", "d", 0.5)
     monkeypatch.setattr(board_plots, "table_plot", lambda *_: 1 / 0)
     board = update(data)
-    board.update()
+    update(data, board)
     assert [record.message for record in caplog.records] == ["leaderboard.csv: failed"]
     monkeypatch.undo()
     put_report(data, "d__b__x", "d", 0.6)
-    board.update()
+    update(data, board)
     assert len(places(data)) == 2
 
 
@@ -332,7 +346,7 @@ def test_a_look_at_unchanged_reports_reads_none_of_them(data):
         status = path.stat()
         path.write_bytes(b"x" * status.st_size)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    board.update()
+    update(data, board)
     assert len(places(data)) == 3
 
 
