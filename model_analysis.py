@@ -2,7 +2,8 @@
 
 Reads   data/model_checkpoints/*.pkl and the datasets in data/dataset that they were trained on
 Writes  data/model_analysis_results/: plot_model_<run>.pkl.png, visualize_errors_<run>.pkl.png,
-        confusion_matrix_<run>.pkl.png and <run>.json; leaderboard.csv and .png of all runs
+        confusion_matrix_<run>.pkl.png and <run>.json; of all runs leaderboard.csv and .png and
+        models_by_datasets.csv and .png
 
     python model_analysis.py            keep watching
     python model_analysis.py --once     analyze what is there, then stop
@@ -27,11 +28,13 @@ from helper import (
 )
 from pipeline import safe_pickle, scores
 from pipeline.checkpoint import load_checkpoint
+from pipeline.cross_tests import CrossTests
 from pipeline.dataset import load_split
 from pipeline.folder_watch import FolderWatch
 from pipeline.inventory import Inventory, Report
 from pipeline.leaderboard import Leaderboard
 from pipeline.ledger import Ledger
+from pipeline.models_by_datasets import ModelsByDatasets
 from pipeline.quiet_keras import import_keras
 from pipeline.stage import heed_stop, keep_trying, log, run_stage, stage_parser
 
@@ -48,15 +51,20 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
         inventory = Inventory(options.data)
         analysis = Analysis(inventory, options)
         leaderboard = Leaderboard(inventory, analysis.results, options.once)
+        cross_tests = CrossTests(inventory, leaderboard, analysis.results, options.once)
+        models_by_datasets = ModelsByDatasets(cross_tests)
         log.info("watching %s", shown(folders[0]))
         while True:
             inventory.look()
             leaderboard.update()
             if task := analysis.next_task():
                 analysis.analyze(task)
-            elif options.once:
-                return analysis.all_well
+            elif test := cross_tests.next_test():  # one, as a new checkpoint goes first
+                cross_tests.do(test)
             else:
+                models_by_datasets.update()
+                if options.once:
+                    return analysis.all_well and cross_tests.all_well
                 import_keras()  # takes seconds: better now than when a checkpoint comes
                 watch.wait()
 
@@ -144,7 +152,10 @@ class Analysis:
 
         content = load_checkpoint(task.path)
         test = load_split(task.dataset, "test")
-        probabilities = fitting.predict(content["model"], test, shown(task.path))
+        try:
+            probabilities = fitting.predict(content["model"], test, shown(task.path))
+        finally:
+            fitting.forget_models()
         described = read_json(description_path(task.dataset))
         names = class_names(described, test["class"].shape[1])
         figures = scores.score(probabilities, test["label"], names)
@@ -154,6 +165,7 @@ class Analysis:
             "checkpoint_sha256": task.sha256,
             "dataset": task.dataset.stem,
             "dataset_sha256": run.get("dataset_sha256") or safe_pickle.digest(task.dataset),
+            "image_shape": test["img"].shape[1:],
             **figures,
             "trained": run,
             "dataset_warnings": described.get("warnings", {}),

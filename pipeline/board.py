@@ -19,7 +19,7 @@ class Board:
 
     def __init__(self, folder: Path, name: str, once: bool):
         self.table, self.picture, self.once = folder / f"{name}.csv", folder / f"{name}.png", once
-        self._content: object = None
+        self._content = object()  # equal to nothing: what an earlier process left is looked at once
         self._failed = False
 
     def show(

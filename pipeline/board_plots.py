@@ -93,7 +93,7 @@ def matrix_plot(
         slant = 0.71 * max(text_width(name, SIZE) for name in names) + 0.1
         left = right_of(places) + GAP
         width = max(left + CELL * len(names) + slant + MARGIN, LEAST_WIDTH)
-        top = 1.38 * heading_scale(width) + slant
+        top = (0.92 + 0.23 * len(subtitles)) * heading_scale(width) + slant
         figure = new_figure(width, top + height_of(sections) + MARGIN)
         heading(figure, title, *subtitles)
         for number, name in enumerate(names):

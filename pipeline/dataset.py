@@ -1,5 +1,6 @@
 """A dataset pickle, as training and analysis use it: its time, and one of its splits, checked."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,30 @@ def _time_in(name: str) -> datetime | None:
         return datetime.strptime(name, constants.TIME_NAME)
     except ValueError:
         return None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a dataset's images and classes are like: what a model has to fit."""
+
+    image_shape: tuple[int, ...]
+    class_names: tuple[str, ...]  # the numbers from 0, where the classes have no names
+
+    def fits(self, other: "Kind") -> bool:
+        """Whether a model for the one can be tested on the other."""
+        numbers = tuple(map(str, range(len(self.class_names))))
+        return self.image_shape == other.image_shape and (
+            self.class_names == other.class_names
+            or (
+                len(self.class_names) == len(other.class_names)
+                and numbers in (self.class_names, other.class_names)
+            )
+        )
+
+
+def kind_of(split: dict[str, np.ndarray]) -> Kind:
+    """As far as a split says: it has no class names."""
+    return Kind(split["img"].shape[1:], tuple(map(str, range(split["class"].shape[1]))))
 
 
 def load_split(path: Path, split: str) -> dict[str, np.ndarray]:

@@ -85,6 +85,11 @@ def number_in(content: dict, key: str) -> float | None:
     return value if abs(value) < 1e300 else None
 
 
-def texts_in(content: dict, key: str) -> tuple[str, ...] | None:
+def share_in(content: dict, key: str) -> float | None:
+    number = number_in(content, key)
+    return number if number is not None and 0 <= number <= 1 else None
+
+
+def list_in(content: dict, key: str) -> list:
     value = content.get(key)
-    return tuple(map(str, value)) if isinstance(value, list) else None
+    return value if isinstance(value, list) else []

@@ -199,12 +199,16 @@ def predict(model: object, split: dict[str, np.ndarray], name: str) -> np.ndarra
             f" {expected[0]} and {expected[1]}. Was it trained on another dataset?"
         )
     probabilities = np.asarray(model.predict(split["img"], batch_size=512, verbose=0), np.float32)
-    keras.utils.clear_session()  # or a process that tests many models grows with each
     if not np.isfinite(probabilities).all():
         raise UserError(
             f"{name} predicts NaN or infinity. Train it again with a smaller learning rate."
         )
     return probabilities
+
+
+def forget_models() -> None:
+    """Give back what Keras keeps of each model: a process that tests many would grow with each."""
+    keras.utils.clear_session()
 
 
 def _compile(model: object, settings: dict, steps_per_epoch: int) -> None:

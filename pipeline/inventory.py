@@ -1,17 +1,18 @@
 """Which datasets, checkpoints and reports lie in the data folder, as their descriptions say."""
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import constants
 from helper import UserError, printable, shown
 from pipeline import safe_pickle
-from pipeline.dataset import dataset_time
-from pipeline.descriptions import Descriptions, number_in, table_in, text_in
+from pipeline.dataset import Kind, dataset_time
+from pipeline.descriptions import Descriptions, list_in, number_in, share_in, table_in, text_in
 from pipeline.hyperparameters import SETTINGS
 
 
@@ -20,6 +21,7 @@ class Dataset:
     path: Path
     sha256: str
     changed: float
+    kind: Kind | None  # None without a description
 
     @property
     def name(self) -> str:
@@ -70,6 +72,9 @@ class Report:
     seconds: float | None  # of training
     epochs: float | None
     settings: dict[str, str | float]
+    kind: Kind
+    # By the SHA-256 of another dataset. Not compared: what it found is the same without these.
+    accuracy_on: dict[str, float] = field(compare=False)
 
 
 class Inventory:
@@ -115,14 +120,18 @@ class Inventory:
             found = same[0]
         return found.path
 
+    def checkpoint_path(self, run: str) -> Path:
+        return self._checkpoints / f"{run}.pkl"
+
     def _look_for_datasets(self) -> dict[str, Dataset]:
         described = self._described_datasets.look()
         found = {}
         for name in _pickles(self._datasets):
             path = self._datasets / f"{name}.pkl"
+            sha256, kind = described.get(name, (None, None))
             with suppress(OSError):  # it went while we looked, or cannot be read
-                sha256 = described.get(name) or safe_pickle.digest(path)
-                found[name] = Dataset(path, sha256, path.stat().st_mtime)
+                sha256 = sha256 or safe_pickle.digest(path)
+                found[name] = Dataset(path, sha256, path.stat().st_mtime, kind)
         return found
 
     def _look_for_checkpoints(self) -> list[Checkpoint]:
@@ -140,7 +149,7 @@ class Inventory:
             number_in(table_in(run, "settings"), "priority"),
         )
         return Checkpoint(
-            self._checkpoints / f"{name}.pkl",
+            self.checkpoint_path(name),
             text_in(description, "sha256"),
             text_in(run, "dataset") or name.split("__")[0],
             text_in(run, "dataset_sha256"),
@@ -159,15 +168,17 @@ def _pickles(folder: Path) -> list[str]:
     return sorted(name.removesuffix(".pkl") for name in names if name.endswith(".pkl"))
 
 
-def _described_dataset(_: str, description: dict) -> str | None:
-    return text_in(description, "sha256")
+def _described_dataset(_: str, description: dict) -> tuple[str | None, Kind | None]:
+    names, size = list_in(description, "class_names"), number_in(description, "image_size")
+    kind = Kind((size, size, 3), _shared(*map(str, names))) if names and size else None
+    return text_in(description, "sha256"), kind
 
 
 def _report(run: str, content: dict) -> Report | None:
     """None where `content` is no report on `run`: another file, or a copy under another name."""
-    trained, accuracy = table_in(content, "trained"), number_in(content, "accuracy")
+    trained, accuracy = table_in(content, "trained"), share_in(content, "accuracy")
     names = [text_in(content, key) for key in ("checkpoint_sha256", "dataset", "dataset_sha256")]
-    if content.get("run") != run or None in names or accuracy is None or not 0 <= accuracy <= 1:
+    if content.get("run") != run or None in names or accuracy is None:
         return None
     return Report(
         run,
@@ -181,7 +192,28 @@ def _report(run: str, content: dict) -> Report | None:
         number_in(trained, "seconds"),
         number_in(trained, "epochs"),
         _settings(table_in(trained, "settings")),
+        _kind(content),
+        dict(_accuracy_on(table_in(content, "accuracy_on"))),
     )
+
+
+def _kind(report: dict) -> Kind:
+    classes = [one for one in list_in(report, "classes") if isinstance(one, dict)]
+    names = _shared(*(str(one.get("class")) for one in classes))
+    return Kind(tuple(list_in(report, "image_shape")), names)
+
+
+def _accuracy_on(found: dict) -> Iterator[tuple[str, float]]:
+    for sha256 in found:
+        accuracy = share_in(table_in(found, sha256), "accuracy")
+        if accuracy is not None:
+            yield sha256, accuracy
+
+
+@lru_cache(maxsize=1000)
+def _shared(*names: str) -> tuple[str, ...]:
+    """One copy of the class names, which thousands of reports have in common."""
+    return names
 
 
 def _settings(found: dict) -> dict[str, str | float]:

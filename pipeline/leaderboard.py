@@ -31,12 +31,13 @@ class Leaderboard:
     def __init__(self, inventory: Inventory, results: Path, once: bool):
         self.inventory, self.board = inventory, Board(results, "leaderboard", once)
         self.standings: list[Standing] = []
-        self._seen: tuple = ()
+        self._seen: tuple = None, None
 
     def update(self) -> None:
         """Bring the files in step with the reports on disk."""
-        if self._seen != (self.inventory.reports, self.inventory.datasets):
-            self._seen = self.inventory.reports, self.inventory.datasets
+        reports, datasets = self.inventory.reports, self.inventory.datasets
+        if reports is not self._seen[0] or datasets != self._seen[1]:
+            self._seen = reports, datasets
             self.standings = standings(self.inventory)
         content = self.standings
         self.board.show(content, lambda: lines(content), lambda: draw(content))

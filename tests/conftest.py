@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import data_ingestion
 from helper import write_json
 from pipeline import stage
 from pipeline.log_lines import LogLines, log
@@ -73,6 +74,16 @@ def data(tmp_path: Path) -> Path:
     """A data folder with an empty raw_dataset in it."""
     (tmp_path / "data" / "raw_dataset").mkdir(parents=True)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def dataset(data):
+    """The name of the one dataset there is, three classes with names."""
+    make_raw_dataset(data / "raw_dataset" / "colours", names=True)
+    assert data_ingestion.main(["--data", str(data), "--once", "--settle", "0"]) == 0
+    (data / "model_checkpoints").mkdir(exist_ok=True)
+    [path] = (data / "dataset").glob("*.pkl")
+    return path.stem
 
 
 @pytest.fixture(autouse=True)

@@ -7,62 +7,13 @@ import signal
 import numpy as np
 import pandas
 import pytest
-from conftest import make_raw_dataset
+from checkpoints import put_checkpoint, put_copy_of_dataset
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score
 
 import constants
-import data_ingestion
 import model_analysis
 from helper import UserError, sha256_of
-from pipeline import safe_pickle
-from pipeline.quiet_keras import import_keras
-
-keras = import_keras()
-
-
-def tiny_model(classes=3, size=32, seed=0):
-    keras.utils.set_random_seed(seed)
-    layers = [keras.Input((size, size, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
-    return keras.Sequential([*layers, keras.layers.Dense(classes, activation="softmax")])
-
-
-HISTORY = {
-    "loss": [1.0, 0.5],
-    "accuracy": [0.5, 0.8],
-    "val_loss": [1.1, 0.7],
-    "val_accuracy": [0.4, 0.7],
-}
-
-
-@pytest.fixture
-def dataset(data):
-    """The name of the one dataset there is, three classes with names."""
-    make_raw_dataset(data / "raw_dataset" / "colours", names=True)
-    assert data_ingestion.main(["--data", str(data), "--once", "--settle", "0"]) == 0
-    (data / "model_checkpoints").mkdir(exist_ok=True)
-    [path] = (data / "dataset").glob("*.pkl")
-    return path.stem
-
-
-def put_checkpoint(data, name, dataset, run=None, **keywords):
-    """What training leaves behind: a checkpoint and its description."""
-    path = data / "model_checkpoints" / f"{name}.pkl"
-    digest = sha256_of(data / "dataset" / f"{dataset}.pkl")
-    described = {"dataset": dataset, "dataset_sha256": digest, "best_epoch": 2}
-    run = {**described, "settings": {"epochs": 2}, **(run or {})}
-    content = {"model": tiny_model(**keywords), "history": HISTORY, "run": run}
-    safe_pickle.publish(path, content, {"run": run})
-    return path
-
-
-def put_copy_of_dataset(data, dataset, name):
-    """A dataset of the same images in another order, dropped in by hand."""
-    with open(data / "dataset" / f"{dataset}.pkl", "rb") as file:
-        content = pickle.load(file)
-    test = {key: np.ascontiguousarray(part[::-1]) for key, part in content["test"].items()}
-    with open(data / "dataset" / f"{name}.pkl", "wb") as file:
-        pickle.dump({**content, "test": test}, file)
 
 
 def analyze(data):

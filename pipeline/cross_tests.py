@@ -1,0 +1,219 @@
+"""Test each model on the datasets that it was not trained on, where its images and classes fit.
+
+What a test found is in the run's report, under "accuracy_on", by the dataset's SHA-256; what is not
+there is still to be tested. So dying in between costs one test, and what is deleted drops out.
+"""
+
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from helper import UserError, json_object, printable, shown, write_json
+from pipeline import safe_pickle, scores
+from pipeline.checkpoint import load_checkpoint
+from pipeline.dataset import Kind, kind_of, load_split
+from pipeline.descriptions import table_in
+from pipeline.inventory import Checkpoint, Dataset, Inventory, Report
+from pipeline.leaderboard import Leaderboard, Standing
+from pipeline.log_lines import log
+from pipeline.stage import heed_stop, keep_trying
+
+# No more takes part, so that the work stays bounded however many runs there are.
+MOST_DATASETS = 10  # the newest
+MOST_RUNS = 100  # the best on each dataset
+MOST_BYTES = 2**29  # of test images that are kept for the next test
+
+
+@dataclass
+class CrossTest:
+    """One model to be tested on one dataset."""
+
+    report: Report
+    checkpoint: Path
+    dataset: Dataset
+
+    def states(self) -> dict[tuple[Path, ...], list]:
+        """Of what a failure can be blamed on (a dataset, a model, or both together), its state."""
+        both = self.checkpoint, self.dataset.path
+        states = {path: _state(path) for path in both}
+        return {blamed: [states[path] for path in blamed] for blamed in (both[:1], both[1:], both)}
+
+
+class CrossTests:
+    """Which models and datasets take part, and doing the next test."""
+
+    def __init__(self, inventory: Inventory, leaderboard: Leaderboard, results: Path, once: bool):
+        self.inventory, self.leaderboard = inventory, leaderboard
+        self.results, self.once = results, once
+        self.all_well = True
+        self._failed: dict[tuple[Path, ...], list] = {}  # files that are no good, in that state
+        self._kinds: dict[str, Kind] = {}  # of datasets, as their pickles say
+        self._model: tuple[str, object] | None = None
+        self._splits: dict[str, dict[str, np.ndarray]] = {}
+
+    def datasets(self) -> list[Dataset]:
+        """Those that take part, the oldest first. The same content under two names is one."""
+        there = [one for one in self.inventory.datasets.values() if one.name[0] not in "_."]
+        described_last = sorted(there, key=lambda one: one.kind is not None)
+        found = {one.sha256: one for one in described_last}.values()
+        by_age = sorted(found, key=lambda one: (self.inventory.time_of(one.name), one.name))
+        return by_age[-MOST_DATASETS:]
+
+    def standings(self) -> list[Standing]:
+        """The runs that take part, in the leaderboard's order: those whose checkpoint is there."""
+        checkpoints = {one.run: one for one in self.inventory.checkpoints}
+        found = []
+        for standing in self.leaderboard.standings:
+            there = (one for one in standing.reports if _is_on(one, checkpoints.get(one.run)))
+            if reports := list(islice(there, MOST_RUNS)):
+                found.append(Standing(standing.dataset, reports))
+        return found[:MOST_DATASETS]
+
+    def limits(self) -> str:
+        """What takes part, where not all does."""
+        most = max((len(one.reports) for one in self.leaderboard.standings), default=0)
+        if len(self.inventory.datasets) <= MOST_DATASETS and most <= MOST_RUNS:
+            return ""
+        return f"only the {MOST_DATASETS} newest datasets and the {MOST_RUNS} best runs on each take part"
+
+    def next_test(self) -> CrossTest | None:
+        """The next test. Those of one model follow each other, as loading it takes longest."""
+        newest_first = self.datasets()[::-1]
+        for report in chain.from_iterable(standing.reports for standing in self.standings()):
+            for dataset in newest_first:
+                test = CrossTest(report, self.inventory.checkpoint_path(report.run), dataset)
+                if self._is_to_do(test):
+                    return test
+        self._forget_model()
+        self._splits.clear()
+        return None
+
+    def do(self, test: CrossTest) -> None:
+        """Do one test and enter what it found into the run's report."""
+        states, found = test.states(), None
+        try:
+            found = self._examine(test)
+        except FileNotFoundError:
+            pass  # it went, and so it drops out
+        except UserError as error:
+            self._fail(test, str(error))
+        except Exception as error:
+            heed_stop()
+            log.exception("%s: failed on %s", test.report.run, test.dataset.name)
+            self._fail(test, f"{type(error).__name__}: {printable(error)[:300]}")
+        if found is None or (found and not self._has_entered(test, found)):
+            blamed = self._blamed(test)
+            self._failed[blamed] = states[blamed]
+
+    def _is_to_do(self, test: CrossTest) -> bool:
+        report, dataset = test.report, test.dataset
+        kinds = dataset.kind, self._kinds.get(dataset.sha256)
+        return (
+            dataset.sha256 not in (report.dataset_sha256, *report.accuracy_on)
+            and all(kind is None or kind.fits(report.kind) for kind in kinds)
+            and not (self._failed and self._has_failed(test))
+        )
+
+    def _has_failed(self, test: CrossTest) -> bool:
+        return any(self._failed.get(blamed) == state for blamed, state in test.states().items())
+
+    def _blamed(self, test: CrossTest) -> tuple[Path, ...]:
+        """What not to try again until it changes: what could not be loaded, or else the pair."""
+        if test.dataset.sha256 not in self._splits:
+            return (test.dataset.path,)
+        if not self._holds(test.report.checkpoint_sha256):
+            return (test.checkpoint,)
+        return test.checkpoint, test.dataset.path
+
+    def _holds(self, checkpoint_sha256: str) -> bool:
+        return self._model is not None and self._model[0] == checkpoint_sha256
+
+    def _examine(self, test: CrossTest) -> dict:
+        """The figures; none where the two do not fit."""
+        from pipeline import fitting  # Keras takes seconds, which --help should not wait for
+
+        split = self._split_of(test.dataset)
+        kind = self._kinds.setdefault(test.dataset.sha256, kind_of(split))
+        if not kind.fits(test.report.kind):
+            return {}
+        probabilities = fitting.predict(self._model_of(test), split, shown(test.checkpoint))
+        figures = scores.overall(probabilities, split["label"])
+        log.debug(
+            "%s: accuracy %.3f on %s", test.report.run, figures["accuracy"], test.dataset.name
+        )
+        return {"dataset": test.dataset.name, **figures}
+
+    def _split_of(self, dataset: Dataset) -> dict[str, np.ndarray]:
+        if dataset.sha256 not in self._splits:
+            if sum(split["img"].nbytes for split in self._splits.values()) > MOST_BYTES:
+                self._splits.clear()
+            split = load_split(dataset.path, "test")
+            _check_unchanged(dataset.path, dataset.sha256)
+            self._splits[dataset.sha256] = split
+        return self._splits[dataset.sha256]
+
+    def _model_of(self, test: CrossTest) -> object:
+        wanted = test.report.checkpoint_sha256
+        if not self._holds(wanted):
+            self._forget_model()
+            model = load_checkpoint(test.checkpoint)["model"]
+            _check_unchanged(test.checkpoint, wanted)
+            self._model = wanted, model
+        return self._model[1]
+
+    def _forget_model(self) -> None:
+        if self._model is not None:
+            from pipeline import fitting
+
+            self._model = None
+            fitting.forget_models()
+
+    def _has_entered(self, test: CrossTest, found: dict) -> bool:
+        try:
+            keep_trying(lambda: self._enter(test, found), log.error, self.once)
+        except ValueError as error:
+            self._fail(
+                test, f"its report cannot be written: {error}. Delete it to have another one."
+            )
+            return False
+        return True
+
+    def _enter(self, test: CrossTest, found: dict) -> None:
+        """Add it to the report, unless that went or is of another checkpoint by now."""
+        path = self.results / f"{test.report.run}.json"
+        try:
+            report = json_object(path.read_bytes())
+        except FileNotFoundError:
+            return
+        if report.get("checkpoint_sha256") == test.report.checkpoint_sha256:
+            accuracy_on = {**table_in(report, "accuracy_on"), test.dataset.sha256: found}
+            write_json(path, {**report, "accuracy_on": accuracy_on})
+
+    def _fail(self, test: CrossTest, reason: str) -> None:
+        heed_stop()
+        self.all_well = False
+        log.error("%s: not tested on %s: %s", test.report.run, test.dataset.name, reason)
+
+
+def _is_on(report: Report, checkpoint: Checkpoint | None) -> bool:
+    """Whether the report is on this checkpoint, and not on one that was there before."""
+    try:
+        return checkpoint is not None and checkpoint.sha256 == report.checkpoint_sha256
+    except OSError:
+        return False
+
+
+def _check_unchanged(path: Path, sha256: str) -> None:
+    """What was just read must not count for what was there when we looked."""
+    if safe_pickle.digest(path) != sha256:
+        raise FileNotFoundError(f"{path} was replaced")
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino

@@ -1,0 +1,139 @@
+"""models_by_datasets.csv and .png: how good each model is on each dataset that it fits.
+
+They answer whether a model got worse or the data got harder.
+"""
+
+from dataclasses import dataclass
+
+from helper import shown
+from pipeline.board import Board
+from pipeline.cross_tests import CrossTests
+from pipeline.inventory import Dataset, Report
+from pipeline.leaderboard import MOST_DATASETS, MOST_LINES, Standing, names
+from pipeline.log_lines import log
+from pipeline.words import count
+
+NAME = "models_by_datasets"
+TABLE = f"{NAME}.csv"
+
+
+@dataclass
+class Group:
+    """The runs on one dataset, the best first, each with its accuracy on all datasets.
+
+    `own` is the place of their dataset among these; None if it is not there any more.
+    """
+
+    dataset: str
+    own: int | None
+    reports: list[Report]
+    accuracies: list[list[float | None]]
+
+
+@dataclass
+class Matrix:
+    """`datasets` and `groups`: the oldest first. `limits`: what takes part, where not all does."""
+
+    datasets: list[str]
+    groups: list[Group]
+    limits: str
+
+    def sizes(self) -> tuple[str, str]:
+        models = sum(len(group.reports) for group in self.groups)
+        return count(models, "model"), count(len(self.datasets), "dataset")
+
+
+class ModelsByDatasets:
+    def __init__(self, cross_tests: CrossTests):
+        self.cross_tests = cross_tests
+        self.board = Board(cross_tests.results, NAME, cross_tests.once)
+
+    def update(self) -> None:
+        """Bring the files in step with what has been tested."""
+        tests = self.cross_tests
+        matrix = make(tests.standings(), tests.datasets(), tests.limits())
+        changed = self.board.show(matrix, lambda: lines(matrix), lambda: draw(matrix))
+        if changed and matrix:
+            log.info("%s tested on %s: %s", *matrix.sizes(), shown(self.board.picture))
+
+
+def make(standings: list[Standing], datasets: list[Dataset], limits: str) -> Matrix | None:
+    """What there is to show; None where no model was tested on another dataset."""
+    reports = [report for standing in standings for report in standing.reports]
+    tested = {sha256 for report in reports for sha256 in report.accuracy_on}
+    if not tested & {dataset.sha256 for dataset in datasets}:
+        return None
+    tested |= {report.dataset_sha256 for report in reports}
+    columns = [dataset for dataset in datasets if dataset.sha256 in tested]
+    groups = [_group(standing, columns) for standing in reversed(standings)]
+    return Matrix(
+        [dataset.name for dataset in columns], [group for group in groups if group.reports], limits
+    )
+
+
+def _group(standing: Standing, columns: list[Dataset]) -> Group:
+    digests = [dataset.sha256 for dataset in columns]
+    own = standing.reports[0].dataset_sha256
+    group = Group(standing.dataset, digests.index(own) if own in digests else None, [], [])
+    for report in standing.reports:
+        found = {**report.accuracy_on, own: report.accuracy}
+        if not found.keys().isdisjoint(digests):
+            group.reports.append(report)
+            group.accuracies.append([found.get(digest) for digest in digests])
+    return group
+
+
+def lines(matrix: Matrix) -> list[dict]:
+    """The table: a line for each run, with a column for each dataset."""
+    return [
+        {
+            "trained_on": group.dataset,
+            "run": report.run,
+            "model": report.model,
+            "hyperparameter_set": report.hyperparameter_set,
+            **{f"on {name}": share for name, share in zip(matrix.datasets, shares, strict=True)},
+        }
+        for group in matrix.groups
+        for report, shares in zip(group.reports, group.accuracies, strict=True)
+    ]
+
+
+def draw(matrix: Matrix) -> bytes:
+    from pipeline import board_plots  # matplotlib takes its time, which --help should not wait for
+
+    shown_groups = matrix.groups[-MOST_DATASETS:]
+    most = MOST_LINES // len(shown_groups)
+    sections = [
+        board_plots.Section(
+            f"trained on {group.dataset}",
+            note(len(group.reports) - most),
+            [names(report) for report in group.reports[:most]],
+            group.accuracies[:most],
+            group.own,
+        )
+        for group in shown_groups
+    ]
+    columns = [board_plots.Column("model", right=False), board_plots.Column("set", right=False)]
+    return board_plots.matrix_plot(
+        "Models by datasets",
+        subtitles(matrix),
+        columns,
+        matrix.datasets,
+        sections,
+        {"Datasets": ", ".join(matrix.datasets)},
+    )
+
+
+def subtitles(matrix: Matrix) -> list[str]:
+    found = [
+        f"Accuracy of {matrix.sizes()[0]} on the test images of {matrix.sizes()[1]}",
+        "framed: the dataset that a model was trained on; \N{EN DASH}: its images or classes do not fit",
+    ]
+    older = len(matrix.groups) - MOST_DATASETS
+    if older > 0:
+        found.append(f"the models of {count(older, 'older dataset')} are in {TABLE}")
+    return [*found, matrix.limits] if matrix.limits else found
+
+
+def note(left: int) -> str:
+    return f"{count(left, 'more run')} in {TABLE}" if left > 0 else ""
