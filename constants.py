@@ -13,6 +13,7 @@ RAW_DATASETS = "raw_dataset"
 DATASETS = "dataset"
 CHECKPOINTS = "model_checkpoints"
 RESULTS = "model_analysis_results"
+OTHER_DATASETS = "on_other_datasets"  # in the results
 
 # Files.
 SPLITS = ("train", "test")

@@ -1,7 +1,7 @@
 """Test each model on the datasets that it was not trained on, where its images and classes fit.
 
-What a test found is in the run's report, under "accuracy_on", by the dataset's SHA-256; what is not
-there is still to be tested. So dying in between costs one test, and what is deleted drops out.
+What the tests of a model found is in on_other_datasets/<run>.json; what is not there is still to be
+tested. So dying in between costs one test, and what is deleted drops out.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from helper import UserError, json_object, printable, shown, write_json
-from pipeline import safe_pickle, scores
+import constants
+from helper import UserError, printable, remove_partials, shown, write_json
+from pipeline import safe_pickle
 from pipeline.checkpoint import load_checkpoint
 from pipeline.dataset import Kind, kind_of, load_split
-from pipeline.descriptions import table_in
 from pipeline.inventory import Checkpoint, Dataset, Inventory, Report
 from pipeline.leaderboard import Leaderboard, Standing
 from pipeline.log_lines import log
@@ -47,6 +47,8 @@ class CrossTests:
     def __init__(self, inventory: Inventory, leaderboard: Leaderboard, results: Path, once: bool):
         self.inventory, self.leaderboard = inventory, leaderboard
         self.results, self.once = results, once
+        self.folder = results / constants.OTHER_DATASETS
+        remove_partials(self.folder)
         self.all_well = True
         self._failed: dict[tuple[Path, ...], list] = {}  # files that are no good, in that state
         self._kinds: dict[str, Kind] = {}  # of datasets, as their pickles say
@@ -91,10 +93,12 @@ class CrossTests:
         return None
 
     def do(self, test: CrossTest) -> None:
-        """Do one test and enter what it found into the run's report."""
-        states, found = test.states(), None
+        """Do one test and write down what it found."""
+        states, accuracy = test.states(), None
         try:
-            found = self._examine(test)
+            if not self._fits(test):
+                return
+            accuracy = self._accuracy(test)
         except FileNotFoundError:
             pass  # it went, and so it drops out
         except UserError as error:
@@ -103,15 +107,17 @@ class CrossTests:
             heed_stop()
             log.exception("%s: failed on %s", test.report.run, test.dataset.name)
             self._fail(test, f"{type(error).__name__}: {printable(error)[:300]}")
-        if found is None or (found and not self._has_entered(test, found)):
+        if accuracy is None:
             blamed = self._blamed(test)
             self._failed[blamed] = states[blamed]
+        else:
+            keep_trying(lambda: self._enter(test, accuracy), log.error, self.once)
 
     def _is_to_do(self, test: CrossTest) -> bool:
         report, dataset = test.report, test.dataset
         kinds = dataset.kind, self._kinds.get(dataset.sha256)
         return (
-            dataset.sha256 not in (report.dataset_sha256, *report.accuracy_on)
+            dataset.sha256 not in (report.dataset_sha256, *self.inventory.accuracies(report))
             and all(kind is None or kind.fits(report.kind) for kind in kinds)
             and not (self._failed and self._has_failed(test))
         )
@@ -130,20 +136,20 @@ class CrossTests:
     def _holds(self, checkpoint_sha256: str) -> bool:
         return self._model is not None and self._model[0] == checkpoint_sha256
 
-    def _examine(self, test: CrossTest) -> dict:
-        """The figures; none where the two do not fit."""
+    def _fits(self, test: CrossTest) -> bool:
+        """As the dataset's pickle says, whether it has a description or not."""
+        kind = kind_of(self._split_of(test.dataset))
+        self._kinds[test.dataset.sha256] = kind
+        return kind.fits(test.report.kind)
+
+    def _accuracy(self, test: CrossTest) -> float:
         from pipeline import fitting  # Keras takes seconds, which --help should not wait for
 
-        split = self._split_of(test.dataset)
-        kind = self._kinds.setdefault(test.dataset.sha256, kind_of(split))
-        if not kind.fits(test.report.kind):
-            return {}
-        probabilities = fitting.predict(self._model_of(test), split, shown(test.checkpoint))
-        figures = scores.overall(probabilities, split["label"])
-        log.debug(
-            "%s: accuracy %.3f on %s", test.report.run, figures["accuracy"], test.dataset.name
-        )
-        return {"dataset": test.dataset.name, **figures}
+        split, model = self._split_of(test.dataset), self._model_of(test)
+        predicted = fitting.predict(model, split, shown(test.checkpoint)).argmax(1)
+        accuracy = float((predicted == split["label"]).mean())
+        log.debug("%s: accuracy %.3f on %s", test.report.run, accuracy, test.dataset.name)
+        return accuracy
 
     def _split_of(self, dataset: Dataset) -> dict[str, np.ndarray]:
         if dataset.sha256 not in self._splits:
@@ -170,26 +176,15 @@ class CrossTests:
             self._model = None
             fitting.forget_models()
 
-    def _has_entered(self, test: CrossTest, found: dict) -> bool:
-        try:
-            keep_trying(lambda: self._enter(test, found), log.error, self.once)
-        except ValueError as error:
-            self._fail(
-                test, f"its report cannot be written: {error}. Delete it to have another one."
-            )
-            return False
-        return True
-
-    def _enter(self, test: CrossTest, found: dict) -> None:
-        """Add it to the report, unless that went or is of another checkpoint by now."""
-        path = self.results / f"{test.report.run}.json"
-        try:
-            report = json_object(path.read_bytes())
-        except FileNotFoundError:
-            return
-        if report.get("checkpoint_sha256") == test.report.checkpoint_sha256:
-            accuracy_on = {**table_in(report, "accuracy_on"), test.dataset.sha256: found}
-            write_json(path, {**report, "accuracy_on": accuracy_on})
+    def _enter(self, test: CrossTest, accuracy: float) -> None:
+        report = test.report
+        self.folder.mkdir(exist_ok=True)
+        content = {
+            "run": report.run,
+            "checkpoint_sha256": report.checkpoint_sha256,
+            "accuracies": {**self.inventory.accuracies(report), test.dataset.sha256: accuracy},
+        }
+        write_json(self.folder / f"{report.run}.json", content)
 
     def _fail(self, test: CrossTest, reason: str) -> None:
         heed_stop()

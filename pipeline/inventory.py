@@ -1,9 +1,8 @@
 """Which datasets, checkpoints and reports lie in the data folder, as their descriptions say."""
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -73,8 +72,14 @@ class Report:
     epochs: float | None
     settings: dict[str, str | float]
     kind: Kind
-    # By the SHA-256 of another dataset. Not compared: what it found is the same without these.
-    accuracy_on: dict[str, float] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class CrossTested:
+    """What tests of one checkpoint on other datasets found: accuracies, by the dataset's SHA-256."""
+
+    checkpoint_sha256: str | None
+    accuracies: dict[str, float]
 
 
 class Inventory:
@@ -82,20 +87,23 @@ class Inventory:
 
     datasets: by name, those that can be read.
     checkpoints: those of the newest dataset first, and among these in the order of training.
-    reports: by run.
+    reports, cross_tested: by run.
     """
 
     def __init__(self, data: Path):
         self._datasets, self._checkpoints = data / constants.DATASETS, data / constants.CHECKPOINTS
         self._described_datasets = Descriptions(self._datasets, _described_dataset)
         self._described_checkpoints = Descriptions(self._checkpoints, self._checkpoint)
-        self._reports = Descriptions(data / constants.RESULTS, _report)
+        results = data / constants.RESULTS
+        self._reports = Descriptions(results, _report)
+        self._cross_tested = Descriptions(results / constants.OTHER_DATASETS, _cross_tested)
         self.look()
 
     def look(self) -> None:
         self.datasets = self._look_for_datasets()
         self.checkpoints = self._look_for_checkpoints()
         self.reports = self._reports.look()
+        self.cross_tested = self._cross_tested.look()
 
     def time_of(self, dataset: str) -> datetime:
         """When the dataset of that name was ingested, whether it is there or not."""
@@ -119,6 +127,12 @@ class Inventory:
                 )
             found = same[0]
         return found.path
+
+    def accuracies(self, report: Report) -> dict[str, float]:
+        """Of the checkpoint of this report on other datasets, by their SHA-256."""
+        found = self.cross_tested.get(report.run)
+        same = found and found.checkpoint_sha256 == report.checkpoint_sha256
+        return found.accuracies if same else {}
 
     def checkpoint_path(self, run: str) -> Path:
         return self._checkpoints / f"{run}.pkl"
@@ -193,7 +207,6 @@ def _report(run: str, content: dict) -> Report | None:
         number_in(trained, "epochs"),
         _settings(table_in(trained, "settings")),
         _kind(content),
-        dict(_accuracy_on(table_in(content, "accuracy_on"))),
     )
 
 
@@ -203,11 +216,13 @@ def _kind(report: dict) -> Kind:
     return Kind(tuple(list_in(report, "image_shape")), names)
 
 
-def _accuracy_on(found: dict) -> Iterator[tuple[str, float]]:
-    for sha256 in found:
-        accuracy = share_in(table_in(found, sha256), "accuracy")
-        if accuracy is not None:
-            yield sha256, accuracy
+def _cross_tested(_: str, content: dict) -> CrossTested:
+    found = table_in(content, "accuracies")
+    accuracies = {sha256: share_in(found, sha256) for sha256 in found}
+    return CrossTested(
+        text_in(content, "checkpoint_sha256"),
+        {sha256: accuracy for sha256, accuracy in accuracies.items() if accuracy is not None},
+    )
 
 
 @lru_cache(maxsize=1000)

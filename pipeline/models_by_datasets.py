@@ -50,37 +50,40 @@ class ModelsByDatasets:
 
     def update(self) -> None:
         """Bring the files in step with what has been tested."""
-        tests = self.cross_tests
-        matrix = make(tests.standings(), tests.datasets(), tests.limits())
+        matrix = self._matrix()
         changed = self.board.show(matrix, lambda: lines(matrix), lambda: draw(matrix))
         if changed and matrix:
             log.info("%s tested on %s: %s", *matrix.sizes(), shown(self.board.picture))
 
+    def _matrix(self) -> Matrix | None:
+        """What there is to show; None where no model was tested on another dataset."""
+        standings, datasets = self.cross_tests.standings(), self.cross_tests.datasets()
+        reports = [report for standing in standings for report in standing.reports]
+        tested = {sha256 for report in reports for sha256 in self._accuracies(report)}
+        if not tested & {dataset.sha256 for dataset in datasets}:
+            return None
+        tested |= {report.dataset_sha256 for report in reports}
+        columns = [dataset for dataset in datasets if dataset.sha256 in tested]
+        groups = [self._group(standing, columns) for standing in reversed(standings)]
+        return Matrix(
+            [dataset.name for dataset in columns],
+            [group for group in groups if group.reports],
+            self.cross_tests.limits(),
+        )
 
-def make(standings: list[Standing], datasets: list[Dataset], limits: str) -> Matrix | None:
-    """What there is to show; None where no model was tested on another dataset."""
-    reports = [report for standing in standings for report in standing.reports]
-    tested = {sha256 for report in reports for sha256 in report.accuracy_on}
-    if not tested & {dataset.sha256 for dataset in datasets}:
-        return None
-    tested |= {report.dataset_sha256 for report in reports}
-    columns = [dataset for dataset in datasets if dataset.sha256 in tested]
-    groups = [_group(standing, columns) for standing in reversed(standings)]
-    return Matrix(
-        [dataset.name for dataset in columns], [group for group in groups if group.reports], limits
-    )
+    def _group(self, standing: Standing, columns: list[Dataset]) -> Group:
+        digests = [dataset.sha256 for dataset in columns]
+        own = standing.reports[0].dataset_sha256
+        group = Group(standing.dataset, digests.index(own) if own in digests else None, [], [])
+        for report in standing.reports:
+            found = {**self._accuracies(report), own: report.accuracy}
+            if not found.keys().isdisjoint(digests):
+                group.reports.append(report)
+                group.accuracies.append([found.get(digest) for digest in digests])
+        return group
 
-
-def _group(standing: Standing, columns: list[Dataset]) -> Group:
-    digests = [dataset.sha256 for dataset in columns]
-    own = standing.reports[0].dataset_sha256
-    group = Group(standing.dataset, digests.index(own) if own in digests else None, [], [])
-    for report in standing.reports:
-        found = {**report.accuracy_on, own: report.accuracy}
-        if not found.keys().isdisjoint(digests):
-            group.reports.append(report)
-            group.accuracies.append([found.get(digest) for digest in digests])
-    return group
+    def _accuracies(self, report: Report) -> dict[str, float]:
+        return self.cross_tests.inventory.accuracies(report)
 
 
 def lines(matrix: Matrix) -> list[dict]:

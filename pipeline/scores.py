@@ -16,12 +16,6 @@ def score(probabilities: np.ndarray, labels: np.ndarray, class_names: list[str])
     Returns:
         plain numbers; a figure that does not exist (the recall of a class with no image) is None.
     """
-    classes = scores_by_class(probabilities.argmax(1), labels, class_names)
-    return {**overall(probabilities, labels), "classes": classes}
-
-
-def overall(probabilities: np.ndarray, labels: np.ndarray) -> dict:
-    """The figures of `score` that are not by class."""
     predicted = probabilities.argmax(1)
     of_truth = np.clip(probabilities[np.arange(len(labels)), labels].astype(float), 1e-12, 1)
     return {
@@ -30,6 +24,7 @@ def overall(probabilities: np.ndarray, labels: np.ndarray) -> dict:
         "accuracy": float((predicted == labels).mean()),
         "loss": float(-np.log(of_truth).mean()),
         "calibration_error": calibration_error(probabilities, labels),
+        "classes": scores_by_class(predicted, labels, class_names),
     }
 
 

@@ -1,5 +1,4 @@
 import json
-import math
 import pickle
 import shutil
 import signal
@@ -74,10 +73,15 @@ def report(data, run):
     return json.loads(results(data, f"{run}.json").read_text())
 
 
+def account_of(data, run):
+    return results(data, f"on_other_datasets/{run}.json")
+
+
 def accuracy_on(data, run):
-    """What the report says, by the dataset's name."""
-    tested = report(data, run).get("accuracy_on", {})
-    return {one["dataset"]: one["accuracy"] for one in tested.values()}
+    """What is written down, by the dataset's name."""
+    names = {sha256_of(path): path.stem for path in (data / "dataset").glob("*.pkl")}
+    found = read_json(account_of(data, run)).get("accuracies", {})
+    return {names[sha256]: accuracy for sha256, accuracy in found.items()}
 
 
 def matrix(data):
@@ -116,16 +120,21 @@ def test_each_model_is_tested_on_each_other_dataset_once(data, three, capsys):
     assert count_tests(capsys.readouterr().out) == 0
 
 
-def test_what_a_test_found_is_entered_as_plain_figures(data, three):
+def test_what_the_tests_found_is_beside_the_reports_which_stay_as_they_are(data, three):
     put_one_checkpoint_each(data, three[:1])
+    run = f"{three[0]}__m__s"
+    path = results(data, f"{run}.json")
+    before = path.stat().st_ino, path.stat().st_mtime_ns
     analyze(data)
-    [one, other] = report(data, f"{three[0]}__m__s")["accuracy_on"].values()
-    for figures, dataset in ((one, three[2]), (other, three[1])):  # the newest first
-        assert figures["dataset"] == dataset
-        assert (figures["test_images"], figures["errors"]) == (
-            15, round(15 * (1 - figures["accuracy"]))
-        )  # fmt: skip
-        assert figures["loss"] > 0
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == before
+    digests = [sha256_of(data / "dataset" / f"{dataset}.pkl") for dataset in three]
+    written = json.loads(account_of(data, run).read_text())
+    assert written == {
+        "run": run,
+        "checkpoint_sha256": report(data, run)["checkpoint_sha256"],
+        "accuracies": {digest: pytest.approx(true_accuracy(data, run, dataset))
+                       for digest, dataset in zip(digests[1:], three[1:], strict=True)},
+    }  # fmt: skip
 
 
 def test_a_model_is_loaded_once_for_all_datasets(data, three, monkeypatch):
@@ -230,9 +239,8 @@ def test_without_another_dataset_there_is_no_picture_any_more(data, three):
 def test_killed_in_between_it_goes_on_and_ends_as_if_undisturbed(data, three, start, capsys):
     put_one_checkpoint_each(data, three)
     analyze(data)
-    undisturbed = [report(data, f"{dataset}__m__s") for dataset in three]
-    for one in undisturbed:
-        write_json(results(data, f"{one['run']}.json"), {**one, "accuracy_on": {}})
+    undisturbed = [read_json(account_of(data, f"{dataset}__m__s")) for dataset in three]
+    shutil.rmtree(results(data, "on_other_datasets"))
     stage = start("model_analysis.py", "--data", data, "--verbose")
     for _ in range(3):
         stage.wait_for(": accuracy ")
@@ -242,7 +250,7 @@ def test_killed_in_between_it_goes_on_and_ends_as_if_undisturbed(data, three, st
     assert (
         count_tests(capsys.readouterr().out) <= 4
     )  # of 6: none was lost but the third, at the most
-    assert [report(data, f"{dataset}__m__s") for dataset in three] == undisturbed
+    assert [read_json(account_of(data, f"{dataset}__m__s")) for dataset in three] == undisturbed
 
 
 def test_a_new_checkpoint_goes_first(data, three, monkeypatch, capsys):
@@ -351,7 +359,7 @@ def test_what_goes_just_before_its_test_is_no_error(data, three, gone, caplog):
     assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
-@pytest.mark.parametrize("replaced", ["dataset", "checkpoint", "report"])
+@pytest.mark.parametrize("replaced", ["dataset", "checkpoint"])
 def test_what_is_replaced_just_before_its_test_gets_no_figures_of_the_other(data, three, replaced):
     put_one_checkpoint_each(data, three[:1])
     run = f"{three[0]}__m__s"
@@ -366,22 +374,14 @@ def test_what_is_replaced_just_before_its_test_gets_no_figures_of_the_other(data
             (data / "dataset" / f"{three[0]}{ending}").rename(
                 data / "dataset" / f"{three[1]}{ending}"
             )
-    elif replaced == "checkpoint":
-        put_checkpoint(data, run, three[0], seed=77)
     else:
-        write_json(results(data, f"{run}.json"), {**report(data, run), "checkpoint_sha256": "x"})
+        put_checkpoint(data, run, three[0], seed=77)
     turn.tests.do(test)
-    assert set(accuracy_on(data, run)) == {three[2]}
-
-
-def test_a_report_that_cannot_be_written_back_stops_nothing(data, three, capsys):
-    put_one_checkpoint_each(data, three)
-    analyze(data)
-    run = f"{three[0]}__m__s"
-    strange = {**report(data, run), "accuracy_on": {}, "by hand": math.inf}
-    results(data, f"{run}.json").write_text(json.dumps(strange))
-    assert analyze(data) == 1
-    assert "its report cannot be written: Out of range float values" in capsys.readouterr().out
+    assert (
+        sha256_of(turn.inventory.datasets[three[2]].path)
+        in read_json(account_of(data, run))["accuracies"]
+    )
+    assert test.dataset.sha256 not in read_json(account_of(data, run))["accuracies"]
 
 
 def test_a_fault_in_one_test_is_said_and_stops_no_other(data, three, capsys, monkeypatch):
@@ -444,6 +444,14 @@ def put_run(data, run, dataset, accuracy, **more):
     write_json(path.with_suffix(".json"), {"sha256": f"of {run}"})
 
 
+def put_account(data, run, accuracies, checkpoint_sha256=None):
+    account_of(data, run).parent.mkdir(parents=True, exist_ok=True)
+    checkpoint_sha256 = checkpoint_sha256 or f"of {run}"
+    write_json(
+        account_of(data, run), {"checkpoint_sha256": checkpoint_sha256, "accuracies": accuracies}
+    )
+
+
 def year(number):
     return f"20{number:02d}-01-01 00:00:00.000000"
 
@@ -452,10 +460,8 @@ def all_tests(data):
     turn, found = Turn(data), []
     while test := turn.next_test():
         found.append((test.report.run, test.dataset.name))
-        path = results(data, f"{test.report.run}.json")
-        entries = read_json(path).get("accuracy_on", {})
-        entries[test.dataset.sha256] = {"dataset": test.dataset.name, "accuracy": 0.25}
-        write_json(path, {**read_json(path), "accuracy_on": entries})
+        done = turn.inventory.accuracies(test.report)
+        put_account(data, test.report.run, {**done, test.dataset.sha256: 0.25})
     turn.matrix.update()
     return found
 
@@ -498,8 +504,8 @@ def test_of_very_many_the_newest_datasets_and_the_best_models_take_part(data, mo
 def test_an_entry_without_an_accuracy_is_tested_again(data, accuracy):
     for number in range(2):
         put_dataset(data, year(number))
-    entry = {"of " + year(1): {"accuracy": accuracy}}
-    put_run(data, f"{year(0)}__a__s", year(0), 0.5, accuracy_on=entry)
+    put_run(data, f"{year(0)}__a__s", year(0), 0.5)
+    put_account(data, f"{year(0)}__a__s", {f"of {year(1)}": accuracy})
     assert all_tests(data) == [(f"{year(0)}__a__s", year(1))]
 
 
@@ -509,6 +515,32 @@ def test_a_report_on_a_checkpoint_of_before_takes_no_part(data):
     put_run(data, f"{year(0)}__a__s", year(0), 0.5)
     put_run(data, f"{year(0)}__b__s", year(0), 0.5, checkpoint_sha256="of another")
     assert [run for run, _ in all_tests(data)] == [f"{year(0)}__a__s"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"accuracies": 3}', '{"accuracies": {"x": NaN}}'])
+def test_a_damaged_account_of_tests_is_made_again(data, content):
+    for number in range(2):
+        put_dataset(data, year(number))
+    put_run(data, f"{year(0)}__a__s", year(0), 0.5)
+    put_account(data, f"{year(0)}__a__s", {})
+    account_of(data, f"{year(0)}__a__s").write_text(content)
+    assert all_tests(data) == [(f"{year(0)}__a__s", year(1))]
+
+
+def test_what_was_found_of_another_checkpoint_of_that_name_does_not_count(data):
+    for number in range(2):
+        put_dataset(data, year(number))
+    put_run(data, f"{year(0)}__a__s", year(0), 0.5)
+    put_account(data, f"{year(0)}__a__s", {f"of {year(1)}": 0.5}, "of another")
+    assert all_tests(data) == [(f"{year(0)}__a__s", year(1))]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(data):
+    put_account(data, "a", {})
+    left = results(data, "on_other_datasets/.b.json.partial")
+    left.write_text("half")
+    Turn(data)
+    assert not left.exists()
 
 
 def test_models_of_two_kinds_share_the_picture(data):
@@ -529,10 +561,7 @@ def test_models_of_two_kinds_share_the_picture(data):
 def test_models_and_images_are_kept_only_as_long_as_there_is_something_to_test(data, three):
     put_one_checkpoint_each(data, three[:1])
     analyze(data)
-    write_json(
-        results(data, f"{three[0]}__m__s.json"),
-        {**report(data, f"{three[0]}__m__s"), "accuracy_on": {}},
-    )
+    shutil.rmtree(results(data, "on_other_datasets"))
     turn = Turn(data)
     kept = []
     while test := turn.next_test():
