@@ -5,13 +5,16 @@ event. So an event that gets lost (a full event queue, the limit on watches, a n
 delay, never data.
 """
 
+import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from watchdog import events
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 import constants
 from helper import shown
@@ -28,6 +31,14 @@ CHANGES = [
     events.FileModifiedEvent,
     events.FileMovedEvent,
 ]
+
+
+# Two races that watchdog reports though nothing is wrong: a folder of a copy that goes on is watched
+# twice, and an event that was under way comes after the end.
+warnings.filterwarnings("ignore", "Callback with id '.*' already exists", RuntimeWarning)
+logging.getLogger("watchdog.observers.inotify").addFilter(
+    lambda record: "when the thread is inactive" not in record.getMessage()
+)
 
 
 class _Waker(events.FileSystemEventHandler):
@@ -52,7 +63,8 @@ class FolderWatch:
         self.folders, self.recursive, self.poll = list(folders), recursive, poll
         self._changed, self._woken = False, threading.Event()
         self._said = time.monotonic()
-        self._observer = None
+        self._observer: BaseObserver | None = None
+        self._threads: set[threading.Thread] = set()  # all of the observer's; each may die alone
         self._watched: list[tuple[int, int] | None] = []
         self._trouble = ""
         self._mend()
@@ -90,39 +102,55 @@ class FolderWatch:
 
     def _mend(self) -> bool:
         """Watch (again) what is not watched: at the start, after a folder was replaced or a thread died."""
-        if self.poll:
-            return False
         now = [_identity(folder) for folder in self.folders]
-        if self._observer is not None and now == self._watched and self._alive():
+        if now == self._watched and (self.poll or self._alive()):
             return False
+        self._say_what_happened(now)
         self._stop()
-        self._start(now)
-        return self._observer is not None
+        self._start()
+        return self.poll or self._observer is not None
 
-    def _start(self, now: list[tuple[int, int] | None]) -> None:
-        observer = Observer()
-        waker = _Waker(self._note_change)
+    def _say_what_happened(self, now: list[tuple[int, int] | None]) -> None:
+        for folder, before, identity in zip(self.folders, self._watched, now, strict=False):
+            if before and not identity:
+                log.warning("%s is gone; making it again, empty", shown(folder))
+            elif before and identity != before:
+                log.info("%s was replaced by another folder; watching that one", shown(folder))
+        if self._observer is not None and now == self._watched:
+            log.warning("the watch on %s had died; watching again", shown(self.folders[0]))
+
+    def _start(self) -> None:
         try:
             for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)
+            if not self.poll:
+                self._observer = self._observe()
+            self._say_once("")
+        except OSError as error:
+            place = Path(error.filename or self.folders[0])
+            self._say_once(
+                f"no events from {shown(place)} ({error.strerror}); looking every"
+                f" {constants.POLL:g} s instead"
+            )
+        self._watched = [_identity(folder) for folder in self.folders]
+
+    def _observe(self) -> BaseObserver:
+        before = set(threading.enumerate())
+        observer, waker = Observer(), _Waker(self._note_change)
+        try:
+            for folder in self.folders:
                 observer.schedule(
                     waker, str(folder), recursive=self.recursive, event_filter=CHANGES
                 )
             observer.start()
-        except OSError as error:
-            self._say_once(
-                f"no events from {shown(self.folders[0])} ({error.strerror}); looking every"
-                f" {constants.POLL:g} s instead"
-            )
-            return
-        self._observer = observer
-        self._watched = [_identity(folder) for folder in self.folders]
-        self._say_once("")
+        except OSError:
+            observer.stop()  # what it has begun already
+            raise
+        self._threads = set(threading.enumerate()) - before
+        return observer
 
     def _alive(self) -> bool:
-        return self._observer.is_alive() and all(
-            emitter.is_alive() for emitter in self._observer.emitters
-        )
+        return self._observer is not None and all(thread.is_alive() for thread in self._threads)
 
     def _stop(self) -> None:
         if self._observer is not None:

@@ -1,9 +1,17 @@
 import os
 import shutil
+import subprocess
+import sys
+import textwrap
+import threading
 
 import pytest
+from conftest import ROOT
+from watchdog.observers.inotify import InotifyEmitter, InotifyObserver
+from watchdog.observers.inotify_c import InotifyFD
 
 from pipeline.folder_watch import FolderWatch
+from pipeline.log_lines import log
 
 
 @pytest.fixture
@@ -69,27 +77,118 @@ def test_without_a_change_it_returns_after_the_time(watch):
     assert watch.wait(0.1) is False
 
 
-def test_a_folder_that_was_removed_and_made_again_is_watched_again(watch, tmp_path):
+@pytest.fixture
+def log_lines(caplog, monkeypatch):
+    """The messages so far, by a function."""
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level("INFO", "pipeline")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_a_folder_that_was_removed_and_made_again_is_watched_again(watch, tmp_path, log_lines):
     folder = tmp_path / "watched"
     shutil.rmtree(folder)
+    (tmp_path / "other").mkdir()  # or it might get the number of the one that was removed
     folder.mkdir()
     watch.wait(0.3)  # notices and watches the new one
+    assert log_lines() == [f"{folder} was replaced by another folder; watching that one"]
     assert woken(watch, folder, lambda: (folder / "new").write_text("x"))
 
 
-def test_a_folder_that_was_removed_is_made_again(watch, tmp_path):
-    shutil.rmtree(tmp_path / "watched")
-    watch.wait(0.3)
-    assert (tmp_path / "watched").is_dir()
+@pytest.mark.parametrize("poll", [False, True])
+def test_a_folder_that_was_removed_is_reported_and_made_again(tmp_path, log_lines, poll):
+    kept, gone = tmp_path / "kept", tmp_path / "gone"
+    with FolderWatch([kept, gone], poll=poll) as watch:
+        shutil.rmtree(gone)
+        assert watch.wait(0.3)  # it is time to look
+        assert gone.is_dir()
+        assert log_lines() == [f"{gone} is gone; making it again, empty"]
+        watch.wait(0)
+        assert len(log_lines()) == 1
 
 
-def test_a_dead_observer_is_replaced(watch, tmp_path):
-    watch._observer.stop()
-    watch._observer.join(5)
-    watch.wait(0.1)
-    assert woken(
-        watch, tmp_path / "watched", lambda: (tmp_path / "watched" / "new").write_text("x")
+def test_a_folder_that_cannot_be_made_again_is_waited_for(tmp_path, log_lines):
+    folder = tmp_path / "disk" / "watched"
+    with FolderWatch([tmp_path / "one", folder, tmp_path / "two"]) as watch:
+        shutil.rmtree(tmp_path / "disk")
+        (tmp_path / "disk").write_text("not a folder")
+        for _ in range(3):
+            watch.wait(0)
+        assert log_lines() == [
+            f"{folder} is gone; making it again, empty",
+            f"no events from {folder} (Not a directory); looking every 1 s instead",
+        ]
+        (tmp_path / "disk").unlink()
+        watch.wait(0)
+        assert woken(watch, folder, lambda: (folder / "new").write_text("x"))
+
+
+@pytest.mark.parametrize("kind", [InotifyObserver, InotifyEmitter, InotifyFD])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_thread_of_the_observer_is_reported_and_mended(
+    watch, tmp_path, log_lines, monkeypatch, kind
+):
+    folder = tmp_path / "watched"
+    [thread] = [one for one in threading.enumerate() if type(one) is kind]
+    work = {
+        InotifyObserver: "dispatch_events",
+        InotifyEmitter: "build_and_queue_event",
+        InotifyFD: "handle_event",
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, work[kind], lambda *_: 1 / 0)
+        for number in range(2):  # the first may be under way already
+            (folder / f"new {number}").write_text("x")
+        thread.join(30)
+    assert watch.wait(0)
+    assert log_lines() == [f"the watch on {folder} had died; watching again"]
+    assert woken(watch, folder, lambda: (folder / "newer").write_text("x"))
+
+
+def test_trying_to_watch_again_and_again_leaves_nothing_behind(tmp_path, log_lines, monkeypatch):
+    def refused(*_):
+        raise OSError(28, "inotify watch limit reached")
+
+    threads = threading.active_count()
+    with monkeypatch.context() as patched:
+        patched.setattr(InotifyFD, "add_callback", refused)
+        watch = FolderWatch([tmp_path])
+        for _ in range(3):
+            watch.wait(0)
+        assert threading.active_count() == threads
+    assert log_lines() == [
+        f"no events from {tmp_path} (inotify watch limit reached); looking every 1 s instead"
+    ]
+    with watch:
+        watch.wait(0)
+        assert woken(watch, tmp_path, lambda: (tmp_path / "new").write_text("x"))
+
+
+@pytest.mark.parametrize(
+    "race",
+    [
+        """
+        reader = InotifyFD.get_instance()
+        for _ in range(2):
+            reader.add_callback(b".", 1, None, 7)
+        """,
+        "InotifyEmitter(EventQueue(), ObservedWatch('.', recursive=False)).queue_events(1)",
+    ],
+)
+def test_watchdogs_harmless_races_are_no_lines(race):
+    program = """
+        import warnings
+        from watchdog.observers.api import EventQueue, ObservedWatch
+        from watchdog.observers.inotify import InotifyEmitter
+        from watchdog.observers.inotify_c import InotifyFD
+        from pipeline import folder_watch, log_lines
+        log_lines.start_logging("ingestion")
+        """
+    program = textwrap.dedent(program) + textwrap.dedent(race)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
+    assert (ended.stdout, ended.stderr) == ("", "")
 
 
 def test_with_poll_there_is_no_observer(tmp_path):
