@@ -14,6 +14,7 @@ DATASETS = "dataset"
 CHECKPOINTS = "model_checkpoints"
 RESULTS = "model_analysis_results"
 OTHER_DATASETS = "on_other_datasets"  # in the results
+STATUS = "status"
 
 # Files.
 SPLITS = ("train", "test")
@@ -33,6 +34,9 @@ LOOK_AGAIN = 5.0  # look without any event this often: lost events cost delay, n
 POLL = 1.0  # with --poll there are no events, so look this often
 RETRY = 2.0  # after a write that the disk refused
 SAY_AGAIN = 5.0  # at the most one line per raw dataset in this time while a copy goes on
+STUCK = (
+    120.0  # a stage that says nothing for so long is stuck; a model's first step may take a while
+)
 STOP = 4.0  # a training process gets this long to stop before it is killed
 
 RUN_MEMORY = 2 * 2**30  # bytes that a run on small images may need, TensorFlow included

@@ -22,7 +22,8 @@ from pipeline.folder_watch import FolderWatch
 from pipeline.groundtruth import RawDatasetError, first_few
 from pipeline.ledger import Ledger
 from pipeline.raw_dataset import RawDataset, Stock, find_raw_datasets, problems, read, take_stock
-from pipeline.stage import keep_trying, log, progress_bar, run_stage, stage_parser
+from pipeline.stage import counted, keep_trying, log, run_stage, stage_parser
+from pipeline.status import status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,6 +75,7 @@ def ingest_what_comes(options: argparse.Namespace) -> bool:
             pause = ingestion.look()
             if options.once and not ingestion.unsettled():
                 return ingestion.all_well()
+            status.say("waiting", _to_settle(ingestion.unsettled()))
             watch.wait(pause)
             # A copy in progress sends thousands of events: do not look more often than is of use.
             time.sleep(min(ingestion.seconds_per_look * 2, constants.LOOK_AGAIN))
@@ -111,6 +113,7 @@ class Ingestion:
             return constants.POLL  # the folder went; the watch makes it again
         self.sights = {place: self.sights.get(place, Sight()) for place in found}
         for place, sight in self.sights.items():
+            status.beat()
             try:
                 self._look_at(place, sight)
             except OSError as error:  # for now: looked at again even if nothing changes
@@ -193,9 +196,10 @@ class Ingestion:
         began = time.monotonic()
         total = sum(len(split.images()) for split in stock.splits.values())
         log.debug("%s: reading %s images", shown(place), f"{total:,}")
+        status.say(f"ingesting {place.name}")
         try:
-            with progress_bar(total, "ingestion | reading", " images") as bar:
-                raw = read(place, stock, self.options.image_size, bar.update)
+            with counted(total, "ingestion | reading", "images") as progress:
+                raw = read(place, stock, self.options.image_size, progress)
         except RawDatasetError as error:
             raw, sight.problems = None, error.problems
         if take_stock(place).fingerprint != stock.fingerprint:
@@ -303,6 +307,11 @@ class Ingestion:
 def images_per_class(labels: list[int], class_names: list[str]) -> dict[str, int]:
     counts = Counter(labels)
     return {name: counts[number] for number, name in enumerate(class_names)}
+
+
+def _to_settle(unsettled: list[Sight]) -> str:
+    number = len(unsettled)
+    return f"{number} raw dataset{'s' * (number > 1)} to settle" if number else ""
 
 
 def _joined(sentences: list[str]) -> str:

@@ -18,8 +18,8 @@ class UserError(Exception):
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Write `path` so that it appears whole or not at all, also if the power fails.
+def whole_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """Write `path` so that it appears whole or not at all; if `durable`, also if the power fails.
 
     Yields a binary file that lies beside `path` until the block ends. If the block or the disk
     fails, nothing is left behind and an older `path` stays as it was.
@@ -28,10 +28,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(partial, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())  # without it a power loss leaves the name with 0 bytes
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())  # without it a power loss leaves the name with 0 bytes
         os.replace(partial, path)
-        flush_folder(path.parent)
+        if durable:
+            flush_folder(path.parent)
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(partial)):
@@ -55,9 +57,9 @@ def remove_partials(folder: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict, durable: bool = True) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    with whole_file(path) as file:
+    with whole_file(path, durable) as file:
         # A lone surrogate (half a character, as a file name can hold) has no UTF-8 form.
         file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 

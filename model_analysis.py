@@ -36,7 +36,8 @@ from pipeline.leaderboard import Leaderboard
 from pipeline.ledger import Ledger
 from pipeline.models_by_datasets import ModelsByDatasets
 from pipeline.quiet_keras import import_keras
-from pipeline.stage import heed_stop, keep_trying, log, run_stage, stage_parser
+from pipeline.stage import counted, heed_stop, keep_trying, log, run_stage, stage_parser
+from pipeline.status import status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,12 +61,14 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
             if task := analysis.next_task():
                 analysis.analyze(task)
             elif test := cross_tests.next_test():  # one, as a new checkpoint goes first
+                status.say(f"testing {test.report.run} on other datasets")
                 cross_tests.do(test)
             else:
                 models_by_datasets.update()
                 if options.once:
                     return analysis.all_well and cross_tests.all_well
                 import_keras()  # takes seconds: better now than when a checkpoint comes
+                status.say("waiting")
                 watch.wait()
 
 
@@ -113,6 +116,7 @@ class Analysis:
         """Test one checkpoint and write all there is to see of it, the .json last."""
         began = time.monotonic()
         log.debug("%s: started", task.run)
+        status.say(f"analyzing {task.run}")
         try:
             pictures, report = self._examine(task)
         except UserError as error:
@@ -153,7 +157,9 @@ class Analysis:
         content = load_checkpoint(task.path)
         test = load_split(task.dataset, "test")
         try:
-            probabilities = fitting.predict(content["model"], test, shown(task.path))
+            with counted(len(test["img"]), "analysis  | testing", "images") as progress:
+                name = shown(task.path)
+                probabilities = fitting.predict(content["model"], test, name, progress)
         finally:
             fitting.forget_models()
         described = read_json(description_path(task.dataset))

@@ -20,6 +20,7 @@ from pipeline import machine, resume
 from pipeline.folder_watch import FolderWatch
 from pipeline.ledger import Ledger
 from pipeline.stage import keep_trying, log, run_stage, stage_parser
+from pipeline.status import status
 from pipeline.training_process import TrainingProcesses
 from run_queue import Run, RunQueue
 
@@ -113,6 +114,8 @@ def train_what_waits(options: argparse.Namespace) -> bool:
                 changed = watch.wait()
                 if training.take_reports() or changed:
                     training.start_what_fits()
+                if not processes.running:
+                    status.say("waiting")
         except KeyboardInterrupt:
             raise KeyboardInterrupt(*processes.interrupted()) from None
         return training.all_well

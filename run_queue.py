@@ -5,6 +5,7 @@ recorded as trained or failed. So a file that comes, changes or goes changes the
 
     python run_queue.py                 print the whole product as a table, and do nothing else
     python run_queue.py --json          the same for programs
+    python run_queue.py --health        say which stages live
 """
 
 import argparse
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import constants
 from helper import UserError, description_path, digest_of, read_json, shown
-from pipeline import run_table, safe_pickle
+from pipeline import health, run_table, safe_pickle
 from pipeline.dataset import dataset_time
 from pipeline.hyperparameters import SETTINGS, read_hyperparameters
 
@@ -271,6 +272,8 @@ def _assigns_priority(statement: ast.stmt) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    if options.health:
+        return health.tell(options.data, options.json)
     queue = RunQueue(options.data, options.models_folder, options.hyperparameters_folder)
     table = run_table.rows(queue.look(), options.data)
     if options.json:
@@ -293,6 +296,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     sets = constants.HYPERPARAMETERS
     add(
         "--hyperparameters-folder", type=Path, default=sets, metavar="DIR", help="(hyperparameters)"
+    )
+    add(
+        "--health", action="store_true", help="print which stages live; exit status 1 if not all do"
     )
     add("--json", action="store_true", help="print JSON, for programs")
     return parser.parse_args(arguments)

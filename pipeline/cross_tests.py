@@ -19,6 +19,7 @@ from pipeline.inventory import Checkpoint, Dataset, Inventory, Report
 from pipeline.leaderboard import Leaderboard, Standing
 from pipeline.log_lines import log
 from pipeline.stage import heed_stop, keep_trying
+from pipeline.status import status
 
 # No more takes part, so that the work stays bounded however many runs there are.
 MOST_DATASETS = 10  # the newest
@@ -146,7 +147,9 @@ class CrossTests:
         from pipeline import fitting  # Keras takes seconds, which --help should not wait for
 
         split, model = self._split_of(test.dataset), self._model_of(test)
-        predicted = fitting.predict(model, split, shown(test.checkpoint)).argmax(1)
+        predicted = fitting.predict(
+            model, split, shown(test.checkpoint), lambda _: status.beat()
+        ).argmax(1)
         accuracy = float((predicted == split["label"]).mean())
         log.debug("%s: accuracy %.3f on %s", test.report.run, accuracy, test.dataset.name)
         return accuracy
@@ -208,7 +211,7 @@ def _check_unchanged(path: Path, sha256: str) -> None:
 
 def _state(path: Path) -> tuple[int, ...] | None:
     try:
-        status = path.stat()
+        state = path.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns, status.st_ino
+    return state.st_size, state.st_mtime_ns, state.st_ino

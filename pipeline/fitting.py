@@ -1,6 +1,7 @@
 """Fit a model, predict with it: what is Keras's work."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -136,6 +137,9 @@ class Fit(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.listener.batch_done(self.epoch, batch)
 
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.listener.batch_done(self.epoch, self.steps - 1)  # a long validation gets on, too
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
         for name, value in figures.items():
@@ -186,8 +190,12 @@ def _assign(variables: list, arrays: list[np.ndarray]) -> None:
         variable.assign(array)
 
 
-def predict(model: object, split: dict[str, np.ndarray], name: str) -> np.ndarray:
+def predict(
+    model: object, split: dict[str, np.ndarray], name: str, progress: Callable[[int], object]
+) -> np.ndarray:
     """Class probabilities float32 (count, classes) for the images of `split`.
+
+    `progress` is called with the number of images that are done since its last call.
 
     Raises:
         UserError: the model, which is called `name` there, and the split do not fit each other.
@@ -198,7 +206,11 @@ def predict(model: object, split: dict[str, np.ndarray], name: str) -> np.ndarra
             f"{name} takes {model.input_shape} and gives {model.output_shape}; its dataset needs"
             f" {expected[0]} and {expected[1]}. Was it trained on another dataset?"
         )
-    probabilities = np.asarray(model.predict(split["img"], batch_size=512, verbose=0), np.float32)
+    counting = keras.callbacks.LambdaCallback(
+        on_predict_batch_end=lambda _, logs: progress(len(logs["outputs"]))
+    )
+    found = model.predict(split["img"], batch_size=512, verbose=0, callbacks=[counting])
+    probabilities = np.asarray(found, np.float32)
     if not np.isfinite(probabilities).all():
         raise UserError(
             f"{name} predicts NaN or infinity. Train it again with a smaller learning rate."

@@ -32,7 +32,7 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         epochs = f"{self.epochs_done}/{self.epochs}"
-        eta = "" if self.eta is None else _in_words(self.eta)
+        eta = "" if self.eta is None else in_words(self.eta)
         names = map(printable, (self.dataset, self.model, self.hyperparameter_set))
         return (*names, self.state, self.priority, epochs, eta, printable(self.result))
 
@@ -135,8 +135,11 @@ def _images(dataset: Path) -> int | None:
 
 
 def as_text(table: list[Row]) -> str:
-    lines = [HEAD, *(row.cells() for row in table)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    return aligned([HEAD, *(row.cells() for row in table)])
+
+
+def aligned(lines: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
@@ -147,7 +150,7 @@ def as_plain(table: list[Row]) -> list[dict]:
     return [asdict(row) for row in table]
 
 
-def _in_words(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     minutes, hours = seconds / 60, seconds / 3600
     if minutes < 1.5:
         return f"{seconds:.0f} s"

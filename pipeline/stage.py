@@ -10,8 +10,8 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,6 +19,7 @@ from tqdm import tqdm
 import constants
 from helper import UserError, remove_partials, shown
 from pipeline.log_lines import log, start_logging
+from pipeline.status import status
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130  # the exit status of a program that SIGINT ended
@@ -67,7 +68,7 @@ def run_stage(
     try:
         options.data = options.data.expanduser().absolute()
         keep_trying(lambda: make_folders(options.data), log.error, options.once)
-        with only_process(name, options.data):
+        with only_process(name, options.data), status.kept(name, options.data):
             remove_partials(options.data)
             remove_partials(options.data / writes_to)
             return 0 if work() else 1
@@ -146,15 +147,13 @@ class only_process:  # noqa: N801 - reads as a verb: with only_process(...)
 
     def __enter__(self) -> None:
         self.file = open(self.path, "a+")
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._lock():
             holder = self._holder()
             self.file.close()
             raise UserError(
                 f"{self.stage} on {shown(self.path.parent)} is already running as process {holder}."
                 " Use that one, stop it first, or give this one another folder with --data."
-            ) from None
+            )
         with suppress(OSError):  # the lock holds without the number, too, on a full disk
             self.file.truncate(0)
             self.file.write(f"{os.getpid()}\n")
@@ -162,6 +161,17 @@ class only_process:  # noqa: N801 - reads as a verb: with only_process(...)
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+
+    def _lock(self) -> bool:
+        """Tries a few times: whoever asks whether a stage runs holds its lock for an instant, too."""
+        for _ in range(4):
+            try:
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+            else:
+                return True
+        return False
 
     def _holder(self) -> str:
         """The other process's number. It takes the lock first and writes its number then."""
@@ -228,6 +238,21 @@ def keep_trying(
             if said:
                 say("writing works again")
             return
+
+
+@contextmanager
+def counted(total: int, what: str, unit: str) -> Iterator[Callable[[int], None]]:
+    """Gives a function to call with how many more are done: for the stage's status, and for a bar."""
+    done = 0
+    with progress_bar(total, what, f" {unit}") as bar:
+
+        def more(count: int) -> None:
+            nonlocal done
+            done += count
+            bar.update(count)
+            status.beat(f"{done:,} of {total:,} {unit}")
+
+        yield more
 
 
 def progress_bar(total: int, what: str, unit: str, done: int = 0) -> tqdm:

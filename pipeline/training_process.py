@@ -15,6 +15,7 @@ from pathlib import Path
 
 import constants
 from pipeline.stage import log, progress_bar
+from pipeline.status import status
 
 ENDED = ("trained", "paused", "failed", "hindered")
 
@@ -49,6 +50,7 @@ class TrainingProcesses:
     def start(self, run: object, job: dict) -> None:
         _start_server()  # it may have been killed
         self.running.append(TrainingProcess(run, job, self._take, self.timeout))
+        self._say_status()
 
     def _take(self, process: "TrainingProcess", report: dict) -> None:
         self._reports.put((process, report))
@@ -63,11 +65,16 @@ class TrainingProcesses:
                 if process not in self.running:
                     continue  # it has told its end already
                 process.progress.show(report)
+                self._say_status()  # here, for runs that all hang give no sign of life
                 if report["event"] in ENDED:
                     self.running.remove(process)
                     process.stop()
                 if report["event"] in ("epoch", *ENDED):
                     yield process, report
+
+    def _say_status(self) -> None:
+        names = ", ".join(process.job["name"] for process in self.running)
+        status.say(f"training {names}", ", ".join(one.progress.so_far() for one in self.running))
 
     def interrupted(self) -> list[str]:
         return [process.progress.interrupted() for process in self.running]
@@ -180,9 +187,7 @@ class Progress:
             self._advance(report)
 
     def _advance(self, report: dict) -> None:
-        self.bar.set_description_str(
-            f"training  | epoch {min(self.epoch + 1, self.epochs)} of {self.epochs}", refresh=False
-        )
+        self.bar.set_description_str(f"training  | {self.so_far()}", refresh=False)
         self.bar.update(max(0, report["step"] - self.bar.n))
         if report["event"] == "epoch":
             self.epoch = report["epoch"]
@@ -191,9 +196,12 @@ class Progress:
             self.bar.set_postfix_str(f"accuracy {accuracy:.3f}", refresh=False)
             log.debug("%s: epoch %d of %d: %s", self.name, self.epoch, self.epochs, figures)
 
-    def interrupted(self) -> str:
+    def so_far(self) -> str:
         epoch = min(self.epoch + 1, self.epochs)  # after the last one, its checkpoint is written
-        return f"{self.name} was in epoch {epoch} of {self.epochs} and goes on from there"
+        return f"epoch {epoch} of {self.epochs}"
+
+    def interrupted(self) -> str:
+        return f"{self.name} was in {self.so_far()} and goes on from there"
 
     def close(self) -> None:
         if self.bar is not None:

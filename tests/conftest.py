@@ -18,6 +18,7 @@ import data_ingestion
 from helper import write_json
 from pipeline import stage
 from pipeline.log_lines import LogLines, log
+from pipeline.status import Status
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
@@ -103,6 +104,19 @@ def process_as_before():
     stage._stop_asked.clear()
     for number, handler in signals.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What a stage in this process tells its status: doing what, and how far it is."""
+    lines, say = [], Status.say
+
+    def listen(self, doing, progress=""):
+        lines.append((doing, progress))
+        say(self, doing, progress)
+
+    monkeypatch.setattr(Status, "say", listen)
+    return lines
 
 
 class Process:

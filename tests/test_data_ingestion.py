@@ -54,6 +54,15 @@ def test_the_dataset_is_exactly_in_its_format(data):
         assert np.array_equal(part["class"], np.eye(3, dtype=np.float32)[part["label"]])
 
 
+def test_it_tells_what_it_does_and_how_far_it_is(data, told):
+    make_raw_dataset(data / "raw_dataset" / "colours", train=30, test=9)
+    ingest(data)
+    assert ("waiting", "1 raw dataset to settle") in told
+    progress = [progress for doing, progress in told if doing == "ingesting colours"]
+    assert progress == ["", *(f"{number} of 39 images" for number in range(1, 40))]
+    assert told[-1] == ("stopped", "")
+
+
 def test_the_description_says_where_it_came_from_and_what_is_in_it(data):
     make_raw_dataset(data / "raw_dataset" / "colours", names=True)
     ingest(data)

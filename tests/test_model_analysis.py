@@ -41,6 +41,13 @@ def test_pictures_and_figures_appear_under_their_names(data, dataset, capsys):
     assert f"test accuracy {report(data, dataset)['accuracy']:.3f}, 3 pictures" in said
 
 
+def test_it_tells_what_it_does_and_how_far_it_is(data, dataset, told):
+    put_checkpoint(data, dataset, dataset)
+    analyze(data)
+    doing = f"analyzing {dataset}"
+    assert told[-3:] == [(doing, ""), (doing, "15 of 15 images"), ("stopped", "")]
+
+
 def test_the_figures_are_those_of_the_model_on_the_test_split(data, dataset):
     path = put_checkpoint(data, dataset, dataset)
     analyze(data)

@@ -74,6 +74,14 @@ def weights(path):
         return list(arrays.values())
 
 
+def test_it_tells_what_it_does_and_how_far_it_is(workplace, told):
+    train(workplace)
+    doing = f"training {dataset_name(workplace)}__tiny__short"
+    progress = [progress for what, progress in told if what == doing]
+    assert list(dict.fromkeys(progress)) == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert told[-2:] == [("waiting", ""), ("stopped", "")]
+
+
 def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
     assert train(workplace) == 0
     [path] = checkpoints(workplace)
@@ -457,13 +465,18 @@ def test_wrong_options_exit_with_2(wrong, sentence, capsys):
     assert sentence in capsys.readouterr().err
 
 
-def test_an_endless_run_fails_after_its_time_and_is_tried_again_when_asked(workplace, capsys):
+def test_an_endless_run_fails_after_its_time_and_is_tried_again_when_asked(
+    workplace, capsys, told, monkeypatch
+):
     (workplace / "models" / "endless.py").write_text(
         "def build_model(shape, n):\n    while True: pass\n"
     )
     limited = [*options(workplace), "--once", "--run-timeout", "15"]
+    monkeypatch.setattr(constants, "LOOK_AGAIN", 0.05)
     assert model_training.main(limited) == 1
     said = capsys.readouterr().out
+    # The stage that waits for it looks stuck: it gives no sign of life between its start and its end.
+    assert len([doing for doing, _ in told if doing.endswith("__endless__short")]) == 2
     assert "__endless__short: failed: it took longer than the 15 s of --run-timeout." in said
     assert len(checkpoints(workplace)) == 1
     assert train(workplace) == 1

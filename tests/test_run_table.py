@@ -195,7 +195,7 @@ def test_json_is_for_programs_and_names_problems(place):
 
 
 def test_times_are_said_in_words():
-    assert [run_table._in_words(seconds) for seconds in (4, 89, 600, 7200)] == [
+    assert [run_table.in_words(seconds) for seconds in (4, 89, 600, 7200)] == [
         "4 s", "89 s", "10 min", "2.0 h"
     ]  # fmt: skip
 

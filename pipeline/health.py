@@ -1,0 +1,92 @@
+"""Which stages live, which are stuck, which are down. Only looks, and needs none of them."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import constants
+from helper import printable, read_json
+from pipeline.run_table import aligned, in_words, is_locked
+from pipeline.status import STOPPED
+
+STAGES = ("ingestion", "training", "analysis")
+HEAD = ("stage", "state", "since", "doing", "progress", "last error")
+
+
+@dataclass
+class Health:
+    """How a stage is. `since` is when it began what it does; `quiet` is in seconds, None if it is down."""
+
+    stage: str
+    state: str  # "live", "stuck" or "down"
+    pid: int | None
+    version: str
+    since: str
+    doing: str
+    progress: str
+    quiet: float | None
+    last_error: str
+
+    def cells(self) -> tuple[str, ...]:
+        progress = self.progress
+        if self.state == "stuck":
+            progress = f"{progress}, no sign of life for {in_words(self.quiet)}".removeprefix(", ")
+        texts = self.since, self.doing, progress, self.last_error
+        return self.stage, self.state, *map(printable, texts)
+
+
+def tell(data: Path, as_json: bool = False) -> int:
+    """Print how all stages on `data` are; returns the exit status: 0 if all are well."""
+    found = [health_of(stage, data) for stage in STAGES]
+    if as_json:
+        print(json.dumps({"stages": [asdict(one) for one in found]}, indent=2))
+    else:
+        print(aligned([HEAD, *(one.cells() for one in found)]))
+    return 0 if all(one.state == "live" for one in found) else 1
+
+
+def health_of(stage: str, data: Path) -> Health:
+    """The kernel says whether a process works as `stage`, by the lock; what it does, its status says."""
+    lock, said = data / f".{stage}.lock", read_json(data / constants.STATUS / f"{stage}.json")
+    if not is_locked(lock):
+        return _health(stage, "down", said, doing=_down(said))
+    said = said if _is_of_holder(said, lock) else {}
+    quiet = _quiet(said, lock)
+    return _health(stage, "stuck" if quiet > constants.STUCK else "live", said, quiet=quiet)
+
+
+def _health(stage: str, state: str, said: dict, **known: object) -> Health:
+    pid = said.get("pid")
+    texts = {
+        name: str(said.get(name, ""))
+        for name in ("version", "since", "doing", "progress", "last_error")
+    }
+    return Health(**{"stage": stage, "state": state, "pid": pid, "quiet": None, **texts, **known})
+
+
+def _down(said: dict) -> str:
+    if not said:
+        return "never started"
+    doing = said.get("doing")
+    return STOPPED if doing == STOPPED else f"ended without a word; was {doing}"
+
+
+def _is_of_holder(said: dict, lock: Path) -> bool:
+    """Whether it was said by the process that holds the lock, not by one that was killed before it."""
+    try:
+        holder = lock.read_text().strip()
+    except OSError:
+        return True
+    return holder in ("", str(said.get("pid")))  # on a full disk the lock has no number
+
+
+def _quiet(said: dict, lock: Path) -> float:
+    """Seconds since the last sign of life; if there was none yet, since the lock was taken."""
+    when = said.get("said")
+    if isinstance(when, int | float):
+        return max(0.0, time.monotonic() - when)
+    try:
+        return max(0.0, time.time() - lock.stat().st_mtime)
+    except OSError:
+        return 0.0

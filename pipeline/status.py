@@ -1,0 +1,114 @@
+"""What a stage is doing, in `data/status/<stage>.json`, for whoever looks from outside.
+
+Only what the stage's main loop says counts as a sign of life, so one that hangs is seen. A thread
+writes it down, at most twice a second: a slow, full or read-only disk costs the stage nothing.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import constants
+from helper import shown, write_json
+from pipeline.log_lines import log
+
+PAUSE = 0.5  # seconds between two writes
+STOPPED = "stopped"
+
+
+class Status:
+    """Takes down what is done, since when, how far it is, and the last error that was logged."""
+
+    def __init__(self) -> None:
+        # Doing what, since when, how far, and when that was said by the machine's monotonic clock:
+        # one that is the same for all processes and that nobody sets back.
+        self._now = "", "", "", 0.0
+        self._error = ""
+        self._news = threading.Event()
+
+    @contextmanager
+    def kept(self, stage: str, data: Path) -> Iterator[None]:
+        """Keep the status of `stage` while the block runs. Only while holding the stage's lock."""
+        self._error = ""
+        self.say("starting")
+        about = {
+            "stage": stage,
+            "pid": os.getpid(),
+            "version": constants.VERSION,
+            "started": _now(),
+        }
+        last_error, ended = LastError(self), threading.Event()
+        path = data / constants.STATUS / f"{stage}.json"
+        writer = threading.Thread(target=self._keep_writing, args=[path, about, ended], daemon=True)
+        writer.start()
+        log.addHandler(last_error)
+        try:
+            yield
+        except Exception as error:
+            self.error(str(error))
+            raise
+        finally:
+            log.removeHandler(last_error)
+            self.say(STOPPED)
+            ended.set()
+            self._news.set()
+            writer.join(constants.STOP)  # a disk that hangs keeps nothing from stopping
+
+    def say(self, doing: str, progress: str = "") -> None:
+        """The main loop is here: it does this, and is this far."""
+        since = self._now[1] if doing == self._now[0] else _now()
+        self._now = doing, since, progress, time.monotonic()
+        self._news.set()
+
+    def beat(self, progress: str | None = None) -> None:
+        """The main loop still does the same, and gets on."""
+        self.say(self._now[0], self._now[2] if progress is None else progress)
+
+    def error(self, text: str) -> None:
+        self._error = f"{_now()} {text}"
+        self._news.set()
+
+    def _keep_writing(self, path: Path, about: dict, ended: threading.Event) -> None:
+        trouble, last = "", False
+        while not last:
+            self._news.wait()
+            self._news.clear()
+            last = ended.is_set()
+            try:
+                self._write(path, about)
+                trouble = ""
+            except OSError as error:
+                if error.strerror != trouble:
+                    trouble = error.strerror
+                    log.warning("cannot write %s: %s. The stage goes on.", shown(path), trouble)
+            ended.wait(PAUSE)
+
+    def _write(self, path: Path, about: dict) -> None:
+        doing, since, progress, said = self._now
+        now = {"doing": doing, "since": since, "progress": progress, "said": said}
+        path.parent.mkdir(exist_ok=True)
+        # After a power cut no stage lives whatever this file says: it need not survive one.
+        write_json(path, {**about, **now, "last_error": self._error}, durable=False)
+
+
+class LastError(logging.Handler):
+    """Passes on the errors that the stage logs."""
+
+    def __init__(self, status: Status):
+        super().__init__(logging.ERROR)
+        self.status = status
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.status.error(record.getMessage())
+
+
+def _now() -> str:
+    return datetime.now().isoformat(" ", "seconds")
+
+
+status = Status()

@@ -1,0 +1,179 @@
+import json
+import os
+import queue
+import signal
+
+import pytest
+from conftest import make_raw_dataset
+
+import constants
+from helper import UserError, read_json
+from pipeline import status as module
+from pipeline.log_lines import log, start_logging
+from pipeline.status import Status
+
+
+@pytest.fixture
+def status():
+    return Status()
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """What is written, in its order; each once it is on the disk."""
+    contents, write_json = queue.Queue(), module.write_json
+
+    def write(path, content, durable):
+        write_json(path, content, durable)
+        contents.put(json.loads(path.read_text()))
+
+    monkeypatch.setattr(module, "write_json", write)
+    return contents
+
+
+def next_with(written, **expected):
+    """The next content that has what is expected."""
+    while True:
+        content = written.get(timeout=30)
+        if expected.items() <= content.items():
+            return content
+
+
+def on_disk(data, stage="training"):
+    return read_json(data / "status" / f"{stage}.json")
+
+
+def test_it_says_who_does_what_and_how_far_it_is(status, data, written):
+    with status.kept("training", data):
+        status.say("training a", "epoch 1 of 9")
+        content = next_with(written, doing="training a")
+    assert content["stage"] == "training"
+    assert content["pid"] == os.getpid()
+    assert content["version"] == constants.VERSION
+    assert content["progress"] == "epoch 1 of 9"
+    assert content["started"] <= content["since"]
+    assert content["last_error"] == ""
+    assert [path.name for path in (data / "status").iterdir()] == ["training.json"]
+
+
+def test_it_is_written_twice_a_second_at_most_and_the_last_word_always(
+    status, data, written, monkeypatch
+):
+    monkeypatch.setattr(module, "PAUSE", 3600)  # ends when the block does
+    with status.kept("training", data):
+        first = written.get(timeout=30)
+        for number in range(20_000):  # long enough for many writes, were there no pause
+            status.say(f"training {number}")
+        assert written.empty()
+    assert first["doing"] == "starting"
+    assert written.get(timeout=30)["doing"] == "stopped"
+    assert written.empty()
+
+
+def test_a_disk_that_sleeps_is_not_woken_by_it(status, data, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    with status.kept("training", data):
+        status.say("waiting")
+    assert on_disk(data)["doing"] == "stopped"
+    assert flushed == []
+
+
+def test_without_news_nothing_is_written(status, data, written, monkeypatch):
+    monkeypatch.setattr(module, "PAUSE", 0)
+    with status.kept("training", data):
+        status.say("training a")
+        next_with(written, doing="training a")
+        with pytest.raises(queue.Empty):
+            for _ in range(3):  # one may be on its way
+                written.get(timeout=0.1)
+
+
+def test_since_is_when_it_began_what_it_does(status, data, written, monkeypatch):
+    clock = iter("abcdefgh")
+    monkeypatch.setattr(module, "_now", lambda: next(clock))
+    with status.kept("training", data):
+        status.say("training a")
+        status.beat("half")
+        content = next_with(written, doing="training a", progress="half")
+        status.beat()
+        assert (content["since"], content["started"]) == ("c", "b")
+    assert on_disk(data)["since"] == "d"
+
+
+def test_only_the_main_loop_gives_a_sign_of_life(status, data, written):
+    """Its file is written by a thread, which must not make a loop that hangs look alive."""
+    with status.kept("training", data):
+        status.say("hanging")
+        before = next_with(written, doing="hanging")["said"]
+        status.error("some thread's")
+        after = next_with(written, doing="hanging")
+        assert after["last_error"].endswith("some thread's")
+        assert after["said"] == before
+        status.beat()
+        assert written.get(timeout=30)["said"] > before
+
+
+def test_the_last_error_that_was_logged_is_in_it(status, data, capsys):
+    start_logging("training")
+    with status.kept("training", data):
+        log.error("%s: failed", "one")
+        log.error("%s: failed", "two\nlines")
+        log.warning("no error")
+    assert on_disk(data)["last_error"].endswith(" two\nlines: failed")
+    with status.kept("training", data):
+        log.info("a new process has none")
+    assert on_disk(data)["last_error"] == ""
+    assert not any(isinstance(handler, module.LastError) for handler in log.handlers)
+
+
+def test_what_ends_a_stage_is_its_last_error(status, data):
+    with pytest.raises(UserError), status.kept("training", data):
+        raise UserError("the disk is gone")
+    assert on_disk(data)["last_error"].endswith(" the disk is gone")
+    assert on_disk(data)["doing"] == "stopped"
+
+
+def test_a_disk_that_gets_full_is_one_line_each_time_and_the_status_comes_when_there_is_room(
+    status, data, written, monkeypatch, capsys
+):
+    start_logging("training")
+    write_json, tried = module.write_json, queue.Queue()
+
+    def full_now_and_then(*arguments, **keywords):
+        tried.put(None)
+        if full.pop():
+            raise OSError(28, "No space left on device")
+        write_json(*arguments, **keywords)
+
+    full = [*[False] * 9, True, False, True, True]
+    monkeypatch.setattr(module, "write_json", full_now_and_then)
+    monkeypatch.setattr(module, "PAUSE", 0)
+    with status.kept("training", data):
+        for _ in range(4):
+            tried.get(timeout=30)
+            status.say("training a")
+        next_with(written, doing="training a")
+    path = data / "status" / "training.json"
+    line = f"training  | cannot write {path}: No space left on device. The stage goes on."
+    assert [one.split(" ", 1)[1] for one in capsys.readouterr().out.splitlines()] == [line, line]
+
+
+def test_a_stage_works_without_a_status_folder(data, start):
+    make_raw_dataset(data / "raw_dataset" / "colours")
+    (data / "status").write_text("in the way")
+    process = start("data_ingestion.py", "--data", data, "--once", "--settle", "0")
+    process.wait_for("ingested as dataset")
+    assert process.end() == 0
+    warnings = [line for line in process.lines if "status/ingestion.json" in line]
+    assert len(warnings) == 1
+    assert warnings[0].endswith("ingestion.json: File exists. The stage goes on.")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_that_was_stopped_says_so_and_one_that_was_killed_cannot(data, start, number):
+    process = start("data_ingestion.py", "--data", data)
+    process.wait_for("watching")
+    process.end(number)
+    doing = on_disk(data, "ingestion").get("doing")
+    assert (doing == "stopped") == (number == signal.SIGTERM)
