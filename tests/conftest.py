@@ -92,10 +92,12 @@ def process_as_before():
     """A stage's main() sets what signals and faults do, and where log lines go; take that back."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     signals = {number: signal.getsignal(number) for number in numbers}
-    places = [(log, "handlers"), (log, "propagate")]
     hooks = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
-    before = [(*place, getattr(*place)) for place in places + hooks]
+    before = [(*place, getattr(*place)) for place in hooks]
+    # Not as it was before: a fixture of a whole module may have run a stage, too.
+    log.handlers, log.propagate = [], True
     yield
+    log.handlers, log.propagate = [], True
     for place, name, value in before:
         setattr(place, name, value)
     root = logging.getLogger()
