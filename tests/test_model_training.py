@@ -198,6 +198,10 @@ BAD_MODELS = {
         "    tensorflow.ones([2**33]) + 1\n",
         "__h_tensor_memory__short: failed: ",
     ),
+    "i_import": (
+        "import no_such_module\ndef build_model(shape, n):\n    return None\n",
+        "failed: ModuleNotFoundError: No module named 'no_such_module'",
+    ),
     "d_syntax": (
         "def build_model(shape, n)\n",
         "d_syntax.py, line 1 is not Python (expected ':'). Correct it.",
