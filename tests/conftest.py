@@ -87,22 +87,32 @@ def dataset(data):
     return path.stem
 
 
+HOOKS = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
+FIRST = []
+
+
+def pytest_sessionstart() -> None:
+    FIRST[:] = [(*place, getattr(*place)) for place in HOOKS]
+
+
+def speak_as_at_first():
+    log.handlers, log.propagate = [], True
+    for place, name, value in FIRST:
+        setattr(place, name, value)
+    root = logging.getLogger()
+    root.handlers[:] = [one for one in root.handlers if not isinstance(one, LogLines)]
+    logging.captureWarnings(False)
+
+
 @pytest.fixture(autouse=True)
 def process_as_before():
     """A stage's main() sets what signals and faults do, and where log lines go; take that back."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     signals = {number: signal.getsignal(number) for number in numbers}
-    hooks = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
-    before = [(*place, getattr(*place)) for place in hooks]
     # Not as it was before: a fixture of a whole module may have run a stage, too.
-    log.handlers, log.propagate = [], True
+    speak_as_at_first()
     yield
-    log.handlers, log.propagate = [], True
-    for place, name, value in before:
-        setattr(place, name, value)
-    root = logging.getLogger()
-    root.handlers[:] = [one for one in root.handlers if not isinstance(one, LogLines)]
-    logging.captureWarnings(False)
+    speak_as_at_first()
     stage._stop_asked.clear()
     for number, handler in signals.items():
         signal.signal(number, handler)
