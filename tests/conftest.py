@@ -93,6 +93,8 @@ FIRST = []
 
 def pytest_sessionstart() -> None:
     FIRST[:] = [(*place, getattr(*place)) for place in HOOKS]
+    # As in a terminal: under nohup it is ignored, which each process that a test starts would inherit.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def speak_as_at_first():
