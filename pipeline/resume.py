@@ -18,14 +18,14 @@ class NothingToResume(Exception):
 def save(folder: Path, key: str, epochs: int, state: dict) -> None:
     """Replace what is kept for the run `key` by `state` after `epochs`: plain values and arrays.
 
-    A line of JSON with the digest goes before it, not into a file beside: the two could not be
-    replaced at one stroke.
+    Two lines go before it, the digest of all that follows and some JSON, not into a file beside:
+    the two could not be replaced at one stroke.
     """
-    content = pickle.dumps({"key": key, **state}, protocol=safe_pickle.PROTOCOL)
-    head = {"key": key, "epochs": epochs, "sha256": hashlib.sha256(content).hexdigest()}
+    head = json.dumps({"key": key, "epochs": epochs}).encode()
+    content = head + b"\n" + pickle.dumps({"key": key, **state}, protocol=safe_pickle.PROTOCOL)
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / FILE) as file:
-        file.write(json.dumps(head).encode() + b"\n" + content)
+        file.write(_digest(content) + b"\n" + content)
 
 
 def load(folder: Path, key: str) -> dict:
@@ -35,11 +35,11 @@ def load(folder: Path, key: str) -> dict:
         NothingToResume: nothing, or nothing whole.
     """
     try:
-        head, _, content = (folder / FILE).read_bytes().partition(b"\n")
-        if hashlib.sha256(content).hexdigest() != json.loads(head)["sha256"]:
+        digest, _, content = (folder / FILE).read_bytes().partition(b"\n")
+        if digest != _digest(content):
             raise NothingToResume
-        state = safe_pickle.loads(content, FILE)
-    except (OSError, ValueError, KeyError, TypeError, safe_pickle.PickleError):
+        state = safe_pickle.loads(content.partition(b"\n")[2], FILE)
+    except (OSError, safe_pickle.PickleError):
         raise NothingToResume from None
     if not isinstance(state, dict) or state.get("key") != key:
         raise NothingToResume
@@ -50,6 +50,7 @@ def epochs_done(folder: Path, key: str) -> int:
     """How many epochs are kept for the run `key`, without reading all that is kept."""
     try:
         with open(folder / FILE, "rb") as file:
+            file.readline(1000)
             head = json.loads(file.readline(1000))
         return head["epochs"] if head["key"] == key else 0
     except (OSError, ValueError, KeyError, TypeError):
@@ -58,3 +59,7 @@ def epochs_done(folder: Path, key: str) -> int:
 
 def forget(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from pipeline import resume
+
+STATE = {"history": {"loss": [1.5, 0.5]}, "variables": [np.arange(6.0).reshape(2, 3)]}
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A folder with the state of run "a" after two epochs."""
+    resume.save(tmp_path, "a", 2, STATE)
+    return tmp_path
+
+
+def test_what_was_saved_is_what_is_loaded(kept):
+    state = resume.load(kept, "a")
+    assert state["history"] == STATE["history"]
+    assert np.array_equal(state["variables"][0], STATE["variables"][0])
+    assert resume.epochs_done(kept, "a") == 2
+
+
+def test_another_run_has_nothing_to_go_on_from(kept):
+    with pytest.raises(resume.NothingToResume):
+        resume.load(kept, "b")
+    assert resume.epochs_done(kept, "b") == 0
+
+
+def test_what_is_forgotten_is_gone(kept):
+    resume.forget(kept)
+    resume.forget(kept)
+    with pytest.raises(resume.NothingToResume):
+        resume.load(kept, "a")
+    assert resume.epochs_done(kept, "a") == 0
+
+
+def test_every_flipped_bit_and_every_cut_is_noticed(kept):
+    path = kept / resume.FILE
+    content = path.read_bytes()
+    for place in range(len(content) * 8):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(resume.NothingToResume):
+            resume.load(kept, "a")
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(resume.NothingToResume):
+            resume.load(kept, "a")
