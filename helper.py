@@ -65,11 +65,26 @@ def write_json(path: Path, content: dict, durable: bool = True) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The object in `path`, or {} where there is none that can be read."""
+    """The object in `path`, or {} where there is none.
+
+    Raises:
+        OSError: the disk does not give it for now, which is not to say that there is none.
+    """
     try:
-        return json_object(path.read_bytes())
-    except OSError:
+        with reading(path):
+            return json_object(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return {}
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """An OSError in the block says that it is about `path`; only open() does so by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def json_object(text: bytes) -> dict:

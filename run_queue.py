@@ -169,10 +169,10 @@ class RunQueue:
         """What `read` makes of a file, or the problem with it; read again only when it or its
         description has changed."""
         path = files[0].path
-        stamp, settled = _stamp(files)
-        if path in self._read and self._read[path][0] == stamp:
-            return self._read[path][1]
         try:
+            stamp, settled = _stamp(files)
+            if path in self._read and self._read[path][0] == stamp:
+                return self._read[path][1]
             seen = read(Path(path))
         except UserError as error:
             seen = str(error)

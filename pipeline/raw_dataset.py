@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import constants
-from helper import digest_of, printable
+from helper import digest_of, printable, reading
 from pipeline import png_check
 from pipeline.data_warnings import find_warnings
 from pipeline.groundtruth import RawDatasetError, Row, number_labels, read_rows
@@ -288,17 +288,13 @@ def read_regular_file(path: Path) -> bytes:
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
-    with open(path, "rb", opener=opener) as file:
+    with reading(path), open(path, "rb", opener=opener) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(None, "it is not a plain file")
         if status.st_size > constants.MAX_IMAGE_BYTES:
             raise OSError(None, f"it is larger than {constants.MAX_IMAGE_BYTES:,} bytes")
-        try:
-            return file.read()
-        except OSError as error:
-            error.filename = str(path)  # only open() says it by itself
-            raise
+        return file.read()
 
 
 def _content_digest(

@@ -26,6 +26,7 @@ from helper import (
     description_path,
     printable,
     read_json,
+    reading,
     sha256_of,
     shown,
     whole_file,
@@ -68,7 +69,7 @@ def load(path: Path) -> object:
         PickleError: damaged, or not of the types that this project writes.
     """
     expected = read_json(description_path(path)).get("sha256")
-    with open(path, "rb") as file:
+    with reading(path), open(path, "rb") as file:
         if expected and hashlib.file_digest(file, "sha256").hexdigest() != expected:
             raise PickleError(
                 f"{shown(path)} is damaged: its SHA-256 is not the one in"

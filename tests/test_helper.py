@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -10,7 +11,7 @@ import pytest
 
 import constants
 import helper
-from helper import digest_of, printable, read_json, time_name, whole_file, write_json
+from helper import digest_of, printable, read_json, reading, time_name, whole_file, write_json
 
 
 def names_in(folder: Path) -> list[str]:
@@ -171,6 +172,20 @@ def test_json_that_is_broken_or_no_object_reads_as_empty(tmp_path, content):
 def test_json_that_is_not_there_or_a_folder_reads_as_empty(tmp_path):
     assert read_json(tmp_path / "none.json") == {}
     assert read_json(tmp_path) == {}
+
+
+def test_json_that_the_disk_does_not_give_for_now_is_not_taken_for_none(tmp_path):
+    loop = tmp_path / "a.json"
+    loop.symlink_to(loop)
+    with pytest.raises(OSError, match="symbolic links") as error:
+        read_json(loop)
+    assert error.value.filename == str(loop)
+
+
+def test_an_error_while_reading_says_in_which_file(tmp_path):
+    with pytest.raises(OSError, match="Input/output error") as error, reading(tmp_path / "a"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    assert error.value.filename == str(tmp_path / "a")
 
 
 # Digests

@@ -332,6 +332,17 @@ def test_other_class_names_make_another_run_and_a_copy_without_description_does_
     assert one_run.keys() == keys
 
 
+def test_a_dataset_whose_description_cannot_be_read_for_now_is_no_other_dataset(one_run):
+    description = next(one_run.datasets.glob("*.json"))
+    before, aside = one_run.keys(), description.rename(description.with_suffix(".aside"))
+    description.symlink_to(description)
+    assert one_run.keys() == []
+    [problem] = one_run.queue.problems
+    assert "cannot be read: Too many levels of symbolic links. Make it readable." in problem
+    aside.replace(description)
+    assert one_run.keys() == before
+
+
 def test_equal_content_under_two_names_is_one_run(one_run):
     before = one_run.keys()
     shutil.copy(one_run.datasets / "2022-06-08 20:57:20.868637.pkl", one_run.datasets / "copy.pkl")
