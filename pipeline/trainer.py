@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import constants
-from helper import UserError, printable
+from helper import UserError, description_path, printable
 from pipeline import event_log, fitting, resume, safe_pickle
 from pipeline.dataset import hold_out, load_split
 from pipeline.model_file import build
@@ -48,6 +48,10 @@ class Job:
     def folder(self) -> Path:
         return Path(self.checkpoint).with_suffix("")
 
+    def files(self) -> list[str]:
+        """What it reads."""
+        return [self.dataset, str(description_path(Path(self.dataset))), self.model]
+
 
 def main(job: dict, connection: Connection) -> int:
     """Train `job` and tell what becomes of it; returns the exit status."""
@@ -69,7 +73,7 @@ def main(job: dict, connection: Connection) -> int:
             event="failed", reason="there was not enough memory. Use a smaller batch_size or model."
         )
     except OSError as error:
-        if error.filename not in (job["dataset"], job["model"]):
+        if error.filename not in training.job.files():
             raise
         # Not the run's fault: it went while it waited, or the disk does not give it for now.
         report(event="hindered", reason=f"{error.filename} cannot be read: {error.strerror}.")
@@ -114,6 +118,7 @@ class Training:
     def __init__(self, job: Job, report: Callable[..., None], pause: threading.Event):
         self.job, self.report, self.pause = job, report, pause
         self.logs = job.folder / "logs"
+        self.lengths: dict[str, int] = {}  # of the curves' files, after the last whole epoch
         self.steps = 0  # batches in an epoch
         self.before = 0.0  # seconds of training before this process
         self._began = self._said = 0.0
@@ -153,23 +158,29 @@ class Training:
             self.report(event="step", step=epoch * self.steps + batch + 1)
 
     def epoch_done(self, epoch: int, figures: dict[str, float], fit: fitting.Fit) -> bool:
-        self.keep_writing(lambda: event_log.write_epoch(self.logs, epoch, figures))
-        key = self.job.description["key"]
-        state = {"seconds": self._seconds(), "logs": event_log.sizes(self.logs), **fit.state()}
-        self.keep_writing(lambda: resume.save(self.job.folder, key, epoch + 1, state))
+        self.keep_writing(lambda: self._keep(epoch, figures, fit.state()))
         self.report(event="epoch", epoch=epoch + 1, step=(epoch + 1) * self.steps, figures=figures)
         return not self.pause.is_set()
+
+    def _keep(self, epoch: int, figures: dict[str, float], state: dict) -> None:
+        """Write what an epoch gave. It may fail half-way and be called again."""
+        event_log.cut_back(self.logs, self.lengths)
+        event_log.write_epoch(self.logs, epoch, figures)
+        lengths = event_log.sizes(self.logs)
+        state = {"seconds": self._seconds(), "logs": lengths, **state}
+        resume.save(self.job.folder, self.job.description["key"], epoch + 1, state)
+        self.lengths = lengths
 
     def _begin(self, fit: fitting.Fit) -> None:
         """Go on from the last whole epoch of an earlier process, or begin afresh."""
         try:
             state = resume.load(self.job.folder, self.job.description["key"])
             fit.restore(state)
-            event_log.cut_back(self.logs, state["logs"])
-            self.before = state["seconds"]
+            self.lengths, self.before = state["logs"], state["seconds"]
+            self.keep_writing(lambda: event_log.cut_back(self.logs, self.lengths))
         except resume.NothingToResume:
-            self._clear()
-            self._log_hyperparameters()
+            self.keep_writing(self._clear)
+            self.keep_writing(self._log_hyperparameters)
         self._began = time.monotonic()
         self.report(
             event="fitting",
@@ -180,7 +191,8 @@ class Training:
 
     def _clear(self) -> None:
         """What an earlier try left must not show up in TensorBoard's curves."""
-        shutil.rmtree(self.logs, ignore_errors=True)
+        if self.logs.exists():
+            shutil.rmtree(self.logs)
         os.ftruncate(1, 0)  # training.log
 
     def _seconds(self) -> float:
@@ -191,9 +203,9 @@ class Training:
             key: self.job.description[key] for key in ("dataset", "model", "hyperparameter_set")
         }
         settings = {key: value for key, value in self.job.settings.items() if key != "priority"}
-        self.keep_writing(
-            lambda: event_log.write_hyperparameters(self.logs, self.job.name, names | settings)
-        )
+        event_log.cut_back(self.logs, {})
+        event_log.write_hyperparameters(self.logs, self.job.name, names | settings)
+        self.lengths = event_log.sizes(self.logs)
 
     def _publish(self, model: object, history: dict[str, list[float]], run: dict) -> None:
         content = {"model": model, "history": history, "run": run}
@@ -202,7 +214,7 @@ class Training:
         self.keep_writing(
             lambda: safe_pickle.publish(Path(self.job.checkpoint), content, description)
         )
-        resume.forget(self.job.folder)
+        self.keep_writing(lambda: resume.forget(self.job.folder))
         self.report(event="trained", seconds=run["seconds"], **metrics)
 
     def keep_writing(self, action: Callable[[], object]) -> None:
