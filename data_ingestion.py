@@ -72,7 +72,7 @@ def ingest_what_comes(options: argparse.Namespace) -> bool:
         ingestion = Ingestion(folder, options)
         log.info("watching %s", shown(folder))
         while True:
-            pause = ingestion.look()
+            pause = keep_trying(ingestion.look, log.error, options.once)
             if options.once and not ingestion.unsettled():
                 return ingestion.all_well()
             status.say("waiting", _to_settle(ingestion.unsettled()))

@@ -58,7 +58,7 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
         while True:
             inventory.look()
             leaderboard.update()
-            if task := analysis.next_task():
+            if task := keep_trying(analysis.next_task, log.error, options.once):
                 analysis.analyze(task)
             elif test := cross_tests.next_test():  # one, as a new checkpoint goes first
                 status.say(f"testing {test.report.run} on other datasets")

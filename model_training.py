@@ -109,11 +109,11 @@ def train_what_waits(options: argparse.Namespace) -> bool:
         training = Training(queue, processes, options)
         log.info("watching %s", ", ".join(shown(folder) for folder in queue.folders()))
         try:
-            training.start_what_fits()
+            keep_trying(training.start_what_fits, log.error, options.once)
             while processes.running or not options.once:
                 changed = watch.wait()
                 if training.take_reports() or changed:
-                    training.start_what_fits()
+                    keep_trying(training.start_what_fits, log.error, options.once)
                 if not processes.running:
                     status.say("waiting")
         except KeyboardInterrupt:
@@ -170,7 +170,7 @@ class Training:
         return bool(reports)
 
     def _record(self, run: Run, name: str, outcome: dict) -> None:
-        adopted = self._adopt(run)
+        adopted = keep_trying(lambda: self._adopt(run), log.error, self.once)
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -24,6 +25,8 @@ from pipeline.status import status
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130  # the exit status of a program that SIGINT ended
 _stop_asked = threading.Event()
+
+Given = TypeVar("Given")
 
 
 def stage_parser(documentation: str) -> argparse.ArgumentParser:
@@ -187,8 +190,8 @@ DISK_TROUBLE = {
     errno.ENOSPC: "the disk is full. Free some space",
     errno.EDQUOT: "the disk quota is used up. Free some space",
     errno.EROFS: "the file system is read-only. Make it writable",
-    errno.EACCES: "this account may not write there. Change the folder's permissions",
-    errno.EPERM: "this account may not write there. Change the folder's permissions",
+    errno.EACCES: "this account may not. Change the permissions",
+    errno.EPERM: "this account may not. Change the permissions",
     errno.EIO: "the disk reported an error. Check it",
     errno.EMFILE: "too many files are open. Close other programs or raise the limit (ulimit -n)",
     errno.ENFILE: "too many files are open. Close other programs",
@@ -208,13 +211,13 @@ def disk_trouble(error: OSError) -> str:
         else "the data folder"
     )
     place = place.removesuffix(".partial")
-    return f"cannot write {place}: {DISK_TROUBLE[error.errno]}"
+    return f"cannot read or write {place}: {DISK_TROUBLE[error.errno]}"
 
 
 def keep_trying(
-    action: Callable[[], object], say: Callable[[str], None], once: bool = False
-) -> None:
-    """Call `action` until the disk lets it; say what stands in the way once per reason.
+    action: Callable[[], Given], say: Callable[[str], None], once: bool = False
+) -> Given:
+    """What `action` gives, as soon as the disk lets it; say what stands in the way once per reason.
 
     What was computed is in memory meanwhile, so nothing has to be done again.
 
@@ -224,7 +227,7 @@ def keep_trying(
     said = None
     while True:
         try:
-            action()
+            given = action()
         except OSError as error:
             if not is_disk_trouble(error):
                 raise
@@ -236,8 +239,8 @@ def keep_trying(
             time.sleep(constants.RETRY)
         else:
             if said:
-                say("writing works again")
-            return
+                say("the disk works again")
+            return given
 
 
 @contextmanager

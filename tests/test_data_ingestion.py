@@ -396,7 +396,7 @@ def test_a_full_disk_is_one_sentence_and_no_loss(data, ingestion, capsys, monkey
     assert len(datasets(data)) == 1
     said = capsys.readouterr().out
     assert said.count("the disk is full. Free some space; trying again every") == 1
-    assert "writing works again" in said
+    assert "the disk works again" in said
     assert list(data.rglob("*.partial")) == []
 
 
@@ -429,6 +429,27 @@ def test_a_fault_with_one_raw_dataset_stops_no_other(data, ingestion, capsys, mo
     for _ in range(3):
         ingestion.look()
     assert len(datasets(data)) == 3
+
+
+def test_a_description_that_cannot_be_read_for_now_doubles_no_dataset(data, ingestion, capsys):
+    make_raw_dataset(data / "raw_dataset" / "colours")
+    look_until_read(ingestion)
+    [path] = datasets(data)
+    description = path.with_suffix(".json")
+    aside = description.rename(data / "aside")
+    description.symlink_to(description)
+    make_raw_dataset(data / "raw_dataset" / "again")
+    look_until_read(ingestion)
+    assert "json cannot be read: Too many levels of symbolic links" in capsys.readouterr().out
+    aside.replace(description)
+    look_until_read(ingestion)
+    assert f"again: same content as dataset {path.stem}, nothing new" in capsys.readouterr().out
+    assert datasets(data) == [path]
+
+
+def look_until_read(ingestion):
+    for _ in range(3):
+        ingestion.look()
 
 
 @pytest.mark.parametrize("name", ["groundtruth.csv", "000003.png"])

@@ -426,12 +426,12 @@ def test_a_folder_that_cannot_be_written_is_one_sentence_and_the_run_waits(workp
     folder.mkdir(parents=True)
     (folder / "training.log").symlink_to(workplace / "gone" / "log")  # stops root, too
     stage = start("model_training.py", *options(workplace))
-    said = stage.wait_for("cannot write")
+    said = stage.wait_for("cannot read or write")
     assert "Make it again; trying again every 2 s." in said
     (folder / "training.log").unlink()
-    stage.wait_for("writing works again")
+    stage.wait_for("the disk works again")
     stage.wait_for("trained in")
-    assert sum("cannot write" in line for line in stage.lines) == 1
+    assert sum("cannot read or write" in line for line in stage.lines) == 1
     assert sum("started" in line for line in stage.lines) == 1
 
 

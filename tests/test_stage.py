@@ -128,19 +128,18 @@ def test_keep_trying_says_each_reason_once_and_goes_on(monkeypatch):
             OSError(30, "read-only", "a.pkl"),
         ]
     )
-    said, done = [], []
+    said = []
 
     def action():
         if error := next(errors, None):
             raise error
-        done.append(True)
+        return "done"
 
-    stage.keep_trying(action, said.append)
-    assert done == [True]
+    assert stage.keep_trying(action, said.append) == "done"
     assert said == [
-        "cannot write a.pkl: the disk is full. Free some space; trying again every 0 s.",
-        "cannot write a.pkl: the file system is read-only. Make it writable; trying again every 0 s.",
-        "writing works again",
+        "cannot read or write a.pkl: the disk is full. Free some space; trying again every 0 s.",
+        "cannot read or write a.pkl: the file system is read-only. Make it writable; trying again every 0 s.",
+        "the disk works again",
     ]
 
 
@@ -149,7 +148,7 @@ def test_once_means_one_try():
         raise OSError(28, "full", "a.pkl")
 
     with pytest.raises(
-        UserError, match=r"^cannot write a.pkl: the disk is full. Free some space\.$"
+        UserError, match=r"^cannot read or write a.pkl: the disk is full. Free some space\.$"
     ):
         stage.keep_trying(action, print, once=True)
 
