@@ -1,13 +1,14 @@
 # make demo   see it work: set up, train on real digits, say where the pictures are
 # make run    keep everything running in this terminal; Ctrl-C stops it
 # make test   set up and pass the tests
+# make prove  try promises that are hard to keep on every case: needs strace and root, and 2 hours
 # make lint   ruff
 # make bench  measure: how soon each stage reacts, what it costs while idle, how its queue grows
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo run test lint format bench clean
+.PHONY: demo run test prove lint format bench clean
 
 demo: .venv/installed
 	@$(BIN)/python -m pipeline.demo
@@ -17,6 +18,9 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+prove: .venv/installed-prove
+	$(BIN)/python -m prove
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -36,6 +40,10 @@ format: .venv/installed-dev
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv/installed-prove: requirements-prove.txt .venv/installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-prove.txt
 	@touch $@
 
 bench: .venv/installed

@@ -1,0 +1,40 @@
+"""Promises that are hard to keep, each with a proof that does its best to break it.
+
+A proof is a module in this folder, named in PROOFS. Its docstring begins with the promise, and its
+`prove(full)` tries it: on every case if `full`, else on a few of them, as `make test` does.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+PROOFS = (
+    # What is dropped in
+    # What goes wrong meanwhile
+    "killed_training",
+    # What is let in
+    "any_csv",
+    "outside",
+    "true_png",
+    "pickle_code",
+    "fuzz",
+    # How a stage lives
+    "one_process",
+    "stops",
+    "long_life",
+)
+
+
+class Result(NamedTuple):
+    tried: int
+    held: int
+    figure: str  # what was tried and what came of it, in a few words
+    violations: Sequence[str] = ()  # a line for each case that did not hold
+
+
+class Missing(Exception):
+    """Something that a proof needs is not on this machine: what, and how to get it."""
+
+
+def some(cases: Sequence, full: bool, count: int) -> Sequence:
+    """All `cases` if `full`, else about `count` of them, evenly spread."""
+    return cases if full else cases[:: -(-len(cases) // count) or 1]

@@ -1,0 +1,177 @@
+"""Whatever bytes they are given, the readers of dropped files return or refuse; they never crash.
+
+The fuzzer atheris changes bytes where that makes a reader take a new way. Each reader has ten
+minutes. Without atheris (requirements-prove.txt), or for a few tries, bytes are changed by chance.
+
+    python -m prove.fuzz READER SECONDS     one of them
+"""
+
+import io
+import os
+import pickle
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import constants
+from prove import Missing, Result
+
+SECONDS = 600  # for each reader
+TRIES = 2000  # for each reader, where there is no time for more
+LONGEST_INPUT = 4096
+DONE = re.compile(r"(?:Done (\d+) runs|#(\d+)\s)")
+
+
+def _csv(content: bytes) -> None:
+    from pipeline.groundtruth import RawDatasetError, number_labels, read_rows
+
+    try:
+        rows = read_rows(content, "train", {"a.png", "b.png"})
+        names = [row.file for row in rows]
+        assert len(set(names)) == len(names), "a file twice"
+        assert not any(re.search(r"[/\\]", name) for name in names), "a path"
+        number_labels({"train": rows, "test": rows})
+    except RawDatasetError as error:
+        assert error.problems and all(said.isprintable() for said in error.problems), error.problems
+
+
+def _png(content: bytes) -> None:
+    from PIL import Image
+
+    from pipeline.png_check import PngError, check, without_extras
+
+    try:
+        width, height = check(content)
+    except PngError:
+        return
+    if width * height < 10**6:
+        with Image.open(io.BytesIO(without_extras(content)), formats=["PNG"]) as image:
+            try:
+                image.load()
+            except OSError:  # a filter that does not exist: ingestion refuses the picture for it
+                return
+            assert image.size == (width, height), f"{image.size} is not {width} x {height}"
+
+
+def _toml(content: bytes) -> None:
+    from pipeline.hyperparameters import SETTINGS, HyperparameterError, read_hyperparameters
+
+    path = _scratch() / "set.toml"
+    path.write_bytes(content)
+    try:
+        found = read_hyperparameters(path)
+        assert found.keys() == SETTINGS.keys()
+        assert all(SETTINGS[key].accepts(value) for key, value in found.items()), found
+    except HyperparameterError as error:
+        assert str(error).isprintable(), str(error)
+
+
+def _pickle(content: bytes) -> None:
+    from pipeline.safe_pickle import PickleError, loads
+
+    try:
+        loads(content, "x.pkl")
+    except PickleError as error:
+        assert str(error).startswith("x.pkl ") and str(error).isprintable(), str(error)
+
+
+READERS: dict[str, Callable[[bytes], None]] = {
+    "csv": _csv,
+    "png": _png,
+    "toml": _toml,
+    "pickle": _pickle,
+}
+
+
+def prove(full: bool) -> Result:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each of atheris is a process of its own
+        found = list(pool.map(_atheris if full else _by_chance, READERS))
+    violations = [problem for _, problem in found if problem]
+    tried = sum(tries for tries, _ in found)
+    each = ", ".join(f"{name} {tries:,}" for name, (tries, _) in zip(READERS, found, strict=True))
+    return Result(tried, tried - len(violations), f"inputs: {each}", violations)
+
+
+def _by_chance(reader: str) -> tuple[int, str]:
+    draw, seeds = random.Random(reader), _seeds()[reader]
+    for number in range(TRIES):
+        content = bytearray(draw.choice(seeds))
+        for _ in range(draw.randint(1, 4)):
+            place = draw.randrange(len(content) + 1)
+            content[place : place + draw.randrange(3)] = draw.randbytes(draw.randrange(3))
+        try:
+            READERS[reader](bytes(content))
+        except Exception as error:
+            return number + 1, f"{reader}: {type(error).__name__}: {error} from {bytes(content)!r}"
+    return TRIES, ""
+
+
+def _atheris(reader: str) -> tuple[int, str]:
+    """How many inputs it tried, and the one that a reader crashed at."""
+    try:
+        import atheris  # noqa: F401
+    except ImportError:
+        raise Missing("pip install -r requirements-prove.txt") from None
+    ended = subprocess.run(
+        [sys.executable, "-m", "prove.fuzz", reader, str(SECONDS)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    numbers = [int(one or other) for one, other in DONE.findall(ended.stderr)]
+    problem = f"{reader}: {ended.stderr[-2000:]}" if ended.returncode else ""
+    return max(numbers, default=0), problem
+
+
+def _seeds() -> dict[str, list[bytes]]:
+    """Honest files to begin with."""
+    import numpy as np
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.new("P", (5, 4)).save(picture, "PNG")
+    arrays = {"img": np.zeros((1, 2, 2, 3), np.uint8), "label": np.zeros(1, np.int64)}
+    content = {"train": arrays, "numbers": [1, -2, 2.5, 10**30], "text": ("a", b"b", None, True)}
+    return {
+        "csv": [
+            b"file,label\na.png,0\nb.png,1\n",
+            b'\xef\xbb\xbf"train/a.png","cat"\r\nb.png,dog\r\n',
+        ],
+        "png": [picture.getvalue()],
+        "toml": [path.read_bytes() for path in sorted(constants.HYPERPARAMETERS.glob("*.toml"))],
+        "pickle": [pickle.dumps(content, protocol) for protocol in (3, 4, 5)],
+    }
+
+
+@cache
+def _scratch() -> Path:
+    return Path(tempfile.mkdtemp(prefix="prove-"))
+
+
+def main(reader: str, seconds: str) -> None:
+    """Let atheris try it; ends this process."""
+    import atheris
+
+    with atheris.instrument_imports(include=["pipeline", "csv", "tomllib", "pickle"]):
+        import pipeline.groundtruth
+        import pipeline.hyperparameters
+        import pipeline.png_check
+        import pipeline.safe_pickle  # noqa: F401
+    with tempfile.TemporaryDirectory(prefix="prove-") as corpus:
+        for number, seed in enumerate(_seeds()[reader]):
+            (Path(corpus) / str(number)).write_bytes(seed)
+        limits = [f"-max_total_time={seconds}", f"-max_len={LONGEST_INPUT}", "-timeout=30"]
+        atheris.Setup(
+            [sys.argv[0], *limits, f"-artifact_prefix={corpus}/", corpus], READERS[reader]
+        )
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,307 @@
+"""To load a pickle never runs code, opens a file or imports what it names; honest models load.
+
+Each callable of the modules that could do harm is asked for in five ways; opcodes are drawn by
+chance; model archives try every way out of Keras. The interpreter itself reports what happens.
+"""
+
+import importlib
+import itertools
+import pickle
+import random
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+import constants
+from pipeline import safe_pickle
+from pipeline.model_file import build
+from pipeline.quiet_keras import import_keras
+from pipeline.safe_pickle import PickleError
+from prove import Result, some
+from tests import test_safe_pickle as known
+from tests.test_safe_pickle import called, in_first_layer, model_pickle, named, text, whole
+
+DANGEROUS = (
+    *("_ctypes", "_frozen_importlib", "_io", "_pickle", "_posixsubprocess", "asyncio", "builtins"),
+    *("cProfile", "code", "codecs", "codeop", "commands", "copyreg", "ctypes", "dill", "doctest"),
+    *("ftplib", "functools", "glob", "http.client", "imaplib", "importlib", "importlib.util", "io"),
+    *("joblib", "linecache", "logging.config", "marshal", "mmap", "multiprocessing", "operator"),
+    *("os", "pathlib", "pdb", "pickle", "pickletools", "pip", "pkgutil", "platform", "posix"),
+    *("profile", "pty", "pydoc", "runpy", "shelve", "shutil", "signal", "site", "smtplib"),
+    *("socket", "sqlite3", "subprocess", "sys", "tempfile", "threading", "timeit", "trace"),
+    *("types", "urllib.request", "venv", "weakref", "webbrowser", "xmlrpc.client", "zipfile"),
+    *("numpy", "numpy._core.multiarray", "numpy._core.numeric", "numpy.lib.npyio"),
+    *("numpy.testing", "keras", "keras.config", "keras.layers", "keras.models", "keras.saving"),
+    *("keras.utils", "pipeline.model_file", "pipeline.safe_pickle", "constants", "helper"),
+)
+WAYS: tuple[Callable[[str, str], bytes], ...] = (
+    lambda module, name: whole(called(named(module, name), text("canary"))),
+    lambda module, name: whole(f"c{module}\n{name}\n(".encode() + text("canary") + b"tR"),
+    lambda module, name: whole(b"(" + text("canary") + f"i{module}\n{name}\n".encode()),
+    lambda module, name: whole(b"(" + named(module, name) + text("canary") + b"o"),
+    lambda module, name: whole(named(module, name) + b"(" + text("canary") + b"t\x81"),
+)
+# What the interpreter reports that a pickle without a model never needs.
+HARMFUL = (
+    *("import", "open", "exec", "compile", "os.", "subprocess.", "ctypes.", "socket.", "shutil."),
+    *("pty.", "webbrowser.", "urllib.", "tempfile.", "mmap.", "marshal.", "code.", "pickle."),
+    *(
+        "cpython.run",
+        "builtins.input",
+        "builtins.breakpoint",
+        "signal.",
+        "sqlite3.",
+        "ftplib.",
+        "smtplib.",
+        "gc.",
+        "glob.",
+    ),
+)
+# What Keras itself does when it unpacks an honest archive.
+UNPACKING = ("import", "open", "exec", "compile", "tempfile.", "os.listdir", "os.scandir")
+UNPACKING += (
+    "os.remove",
+    "os.rmdir",
+    "os.mkdir",
+    "shutil.rmtree",
+    "os.chmod",
+    "marshal.loads",
+    "os.putenv",
+)
+_heard: list[str] | None = None
+
+
+def prove(full: bool) -> Result:
+    _listen()
+    draw, tried, violations = random.Random(16), 0, []
+    probes = list(_probes())
+    with tempfile.TemporaryDirectory(prefix="prove-") as folder:
+        canary = Path(folder) / "canary.py"
+        canary.write_text("run = print\n")
+        sys.path.insert(0, folder)
+        try:
+            attempts = itertools.chain(
+                (lambda one=one: _refused(*one) for one in some(probes, full, 500)),
+                (lambda: _runs_nothing(draw) for _ in range(200_000 if full else 500)),
+                (lambda one=one: _model_refused(*one) for one in _escapes(canary)),
+                (lambda one=one: _honest(*one) for one in _models(Path(folder), full)),
+            )
+            for attempt in attempts:
+                tried += 1
+                if problem := attempt():
+                    violations.append(problem)
+        finally:
+            sys.path.remove(folder)
+    figure = f"{tried:,} pickles, {len(violations)} that ran something or were judged wrongly"
+    return Result(tried, tried - len(violations), figure, violations)
+
+
+def _probes() -> Iterator[tuple[str, bytes]]:
+    """Each callable, asked for in each way; those that this project does write are left out."""
+    for module in DANGEROUS:
+        try:
+            names = dir(importlib.import_module(module))
+        except ImportError:  # a pickle can name it all the same
+            names = ["load", "loads", "system", "main"]
+        for name, (number, way) in itertools.product(names, enumerate(WAYS)):
+            if f"{module}.{name}" not in safe_pickle.ALLOWED:
+                yield f"{module}.{name}, way {number}", way(module, name)
+
+
+def _refused(name: str, content: bytes) -> str | None:
+    heard, refusal, _ = _load(content)
+    if heard:
+        return f"{name}: {heard}"
+    return (
+        None if "which this project never writes" in refusal else f"{name}: {refusal or 'loaded'}"
+    )
+
+
+def _runs_nothing(draw: random.Random) -> str | None:
+    content = whole(b"".join(draw.choices(PIECES, k=draw.randint(1, 14))))
+    heard, _, _ = _load(content)
+    return f"{content!r}: {heard}" if heard else None
+
+
+PIECES = [bytes([opcode]) for opcode in range(256)]
+PIECES += [known.GETATTR, known.SEQUENTIAL, known.FROMBUFFER, known.RECONSTRUCT, known.NDARRAY]
+PIECES += [known.EMPTY, known.dtype("u1"), known.raw(b"abc"), b"cos\nsystem\n", b"(ios\nsystem\n"]
+PIECES += [named("os", "system"), named("_io", "BytesIO"), b")\x81", b"N}b", b"\x94", b"h\x00"] * 3
+PIECES += [text("os"), text("system"), text("_unpickle_model"), text("__globals__"), b"\x93"] * 2
+PIECES += [b"(", b"t", b"R", b"o", b"b", b"\x85", b"\x86", b"\x81", b"\x92", b"}", b"K\x01"] * 4
+
+
+def _load(content: bytes, ignored: tuple[str, ...] = ()) -> tuple[list[str], str, object]:
+    """What loading it does, how it is refused ("" if it is not), and what it gives."""
+    global _heard
+    heard = _heard = []
+    try:
+        loaded, refusal = safe_pickle.loads(content, "x.pkl"), ""
+    except PickleError as error:
+        loaded, refusal = None, str(error)
+    except Exception as error:
+        loaded, refusal = None, ""
+        heard.append(f"{type(error).__name__}: {error}")
+    finally:
+        _heard = None
+    return [one for one in heard if "canary" in one or not one.startswith(ignored)], refusal, loaded
+
+
+@cache
+def _listen() -> None:
+    sys.addaudithook(_hear)  # it cannot be removed again, only told not to listen
+
+
+def _hear(event: str, arguments: tuple) -> None:
+    if _heard is not None and event.startswith(HARMFUL):
+        _heard.append(f"{event} {arguments[:1]!r}"[:200])
+
+
+def _escapes(canary: Path) -> Iterator[tuple[str, bytes]]:
+    """Model archives that try to run code, or to read a file, when Keras loads them."""
+    archive = _archive(_sequential())
+    _load(model_pickle(archive))  # what Keras imports on its first use counts for nothing
+    for what, change in (known.KERAS_ESCAPES | _more_escapes(canary)).items():
+        yield what, model_pickle(known.changed(archive, change))
+    yield "weights in another file", model_pickle(_with_outside_weights(archive, canary))
+    yield "Lambda as code", pickle.dumps({"model": _with_lambda()})
+
+
+def _more_escapes(canary: Path) -> dict[str, Callable[[dict], object]]:
+    def layer(kind: str, **config: object) -> Callable[[dict], object]:
+        return in_first_layer(
+            module="keras.layers", class_name=kind, registered_name=None, config=config
+        )
+
+    path = str(canary)
+    function = {"module": "canary", "class_name": "function", "config": "run"}
+    code = {"class_name": "__lambda__", "config": {"code": "4wA=", "defaults": None}}
+    return {
+        "Lambda as a registered name": layer(
+            "Lambda", function=function | {"registered_name": "r"}
+        ),
+        "Lambda as bytes of code": layer("Lambda", function=code),
+        "Lambda as the name of a builtin": layer(
+            "Lambda", function={"module": "builtins", "class_name": "function", "config": "exec"}
+        ),
+        "saved model": layer("TFSMLayer", name="a", filepath=path),
+        "saved model of another module": in_first_layer(
+            module="keras.src.export.tfsm_layer", class_name="TFSMLayer", config={"filepath": path}
+        ),
+        "torch module": layer("TorchModuleWrapper", module="canary", name="a"),
+        "torch module as a pickle": layer("TorchModuleWrapper", module={"buffer": "Y29z"}),
+        "JAX function": layer("JaxLayer", call_fn=function, init_fn=function),
+        "Flax module": layer("FlaxLayer", module=function),
+        "vocabulary of words": layer("TextVectorization", vocabulary=path),
+        "vocabulary of numbers": layer("IntegerLookup", vocabulary=path),
+        "vocabulary of strings": layer("StringLookup", vocabulary=path, idf_weights=None),
+        "class of the pipeline": in_first_layer(
+            module="pipeline.model_file", class_name="build", config={"path": path}
+        ),
+        "initializer of another module": layer("Dense", units=2, kernel_initializer=function),
+        "regularizer of another module": layer("Dense", units=2, kernel_regularizer=function),
+        "constraint of another module": layer("Dense", units=2, bias_constraint=function),
+        "cell of another module": layer("RNN", cell=function),
+        "wrapped layer of another module": layer("TimeDistributed", layer=function),
+        "safe mode switched off": in_first_layer(
+            module="keras.config", class_name="enable_unsafe_deserialization", config={}
+        ),
+        "loader of models": in_first_layer(
+            module="keras.saving", class_name="load_model", config={"filepath": path}
+        ),
+    }
+
+
+def _with_outside_weights(archive: bytes, canary: Path) -> bytes:
+    """Each array of the weights is a link to one in another HDF5 file."""
+    other = canary.with_suffix(".h5")
+    with h5py.File(other, "w") as file:
+        file["a"] = np.zeros((3, 3, 3, 2), np.float32)
+    written = BytesIO()
+    with zipfile.ZipFile(BytesIO(archive)) as old, zipfile.ZipFile(written, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, _linked(content, other) if name.endswith(".h5") else content)
+    return written.getvalue()
+
+
+def _linked(content: bytes, other: Path) -> bytes:
+    changed = BytesIO(content)
+    with h5py.File(changed, "r+") as file:
+        arrays = []
+        file.visititems(lambda name, item: arrays.append(name) if hasattr(item, "shape") else None)
+        for name in arrays:
+            del file[name]
+            file[name] = h5py.ExternalLink(str(other), "a")
+    return changed.getvalue()
+
+
+def _with_lambda() -> object:
+    layers = import_keras().layers
+    return import_keras().Sequential([layers.Input((2,)), layers.Lambda(lambda x: x + 1)])
+
+
+def _model_refused(name: str, content: bytes) -> str | None:
+    heard, refusal, _ = _load(content, UNPACKING)
+    if heard:
+        return f"{name}: {heard}"
+    return None if refusal else f"{name}: loaded"
+
+
+def _sequential() -> object:
+    layers = import_keras().layers
+    return import_keras().Sequential(
+        [
+            layers.Input((4, 4, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(2, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def _archive(model: object) -> bytes:
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        model.save(file.name)
+        return Path(file.name).read_bytes()
+
+
+FUNCTIONAL = """
+from keras import Input, Model, Sequential, layers
+
+def build_model(input_shape, num_classes):
+    pixels = Input(input_shape)
+    left = layers.Conv2D(4, 3, padding="same", activation="relu")(layers.Rescaling(1 / 255)(pixels))
+    inner = Sequential([layers.BatchNormalization(), layers.SeparableConv2D(4, 3, padding="same")])
+    joined = layers.Concatenate()([left, layers.Add()([inner(left), left])])
+    pooled = layers.GlobalAveragePooling2D()(layers.RandomFlip()(joined))
+    return Model(pixels, layers.Dense(num_classes, activation="softmax")(pooled))
+"""
+
+
+def _models(folder: Path, full: bool) -> Iterator[tuple[str, object]]:
+    """A model of each shipped kind, and one with all that a functional one may have."""
+    (folder / "functional.py").write_text(FUNCTIONAL)
+    for path in (folder / "functional.py", *sorted(constants.MODELS.glob("*.py"))):
+        for size in (32, 48) if full else (32,):
+            yield f"{path.stem} {size}", build(path, (size, size, 3), 10)
+
+
+def _honest(name: str, model: object) -> str | None:
+    images = (
+        np.random.default_rng(0).integers(0, 256, (8, *model.input_shape[1:])).astype("float32")
+    )
+    expected = model.predict(images, verbose=0)
+    _, refusal, loaded = _load(pickle.dumps({"model": model, "history": {"loss": [0.5]}}))
+    if refusal:
+        return f"{name}: {refusal}"
+    equal = np.array_equal(loaded["model"].predict(images, verbose=0), expected)
+    return None if equal else f"{name}: predicts something else"

@@ -1,0 +1,74 @@
+"""Each promise in prove/, tried on a few cases; `make prove` tries them all."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+import constants
+from prove import PROOFS, Missing, Result, some
+from prove.__main__ import main
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_the_promise_holds_in_a_few_cases(name):
+    command = [sys.executable, "-m", "prove", "--few", name]
+    ended = subprocess.run(command, cwd=constants.ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr[-2000:]}"
+
+
+@pytest.fixture
+def proof(monkeypatch):
+    """Makes a proof by the name of "fuzz" that has a given result."""
+
+    def make(result):
+        def prove(full):
+            assert full
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        proof = types.SimpleNamespace(prove=prove, __doc__="Seven\nof seven.\n\nAll.")
+        monkeypatch.setitem(sys.modules, "prove.fuzz", proof)
+
+    return make
+
+
+def test_a_kept_promise_is_a_row_and_exit_status_0(proof, capsys):
+    proof(Result(7, 7, "7 tries"))
+    assert main(["fuzz"]) == 0
+    assert capsys.readouterr().out == "| fuzz: Seven of seven | 7 | 7 | 7 tries | 0 |\n"
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (Result(7, 6, "7 tries", ["the third"]), "broken: the third"),
+        (Result(0, 0, "no tries"), "no tries"),
+        (Missing("strace is not here."), "not tried: strace is not here."),
+    ],
+)
+def test_a_broken_or_untried_promise_is_exit_status_1(proof, capsys, result, said):
+    proof(result)
+    assert main(["fuzz"]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_several_promises_are_a_table(capfd):
+    assert main(["--few", "outside", "any_csv"]) == 0
+    table = capfd.readouterr().out.splitlines()
+    assert table[0] == "| promise | tried | held | figure | seconds |"
+    assert [row.split(":")[0] for row in table[2:]] == ["| outside", "| any_csv"]
+
+
+def test_an_unknown_proof_is_a_sentence(capsys):
+    with pytest.raises(SystemExit):
+        main(["none"])
+    assert "invalid choice: 'none' (choose from 'killed_training'" in capsys.readouterr().err
+
+
+def test_a_sample_is_spread_evenly():
+    assert list(some(range(100), False, 4)) == [0, 25, 50, 75]
+    assert list(some(range(3), False, 4)) == [0, 1, 2]
+    assert list(some(range(100), True, 4)) == list(range(100))
