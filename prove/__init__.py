@@ -9,7 +9,17 @@ from typing import NamedTuple
 
 PROOFS = (
     # What is dropped in
+    "half_copies",
+    "changes",
+    "once_each",
+    "no_events",
+    "lost_events",
+    "clock_jumps",
+    "vanishing",
+    "bad_among_good",
+    "raw_data",
     # What goes wrong meanwhile
+    "crashes",
     "killed_training",
     # What is let in
     "any_csv",

@@ -65,7 +65,7 @@ def test_several_promises_are_a_table(capfd):
 def test_an_unknown_proof_is_a_sentence(capsys):
     with pytest.raises(SystemExit):
         main(["none"])
-    assert "invalid choice: 'none' (choose from 'killed_training'" in capsys.readouterr().err
+    assert "invalid choice: 'none' (choose from 'half_copies'" in capsys.readouterr().err
 
 
 def test_a_sample_is_spread_evenly():
