@@ -20,7 +20,13 @@ PROOFS = (
     "raw_data",
     # What goes wrong meanwhile
     "crashes",
+    "kill",
     "killed_training",
+    "failing_calls",
+    "power_loss",
+    "disk_full",
+    "damage",
+    "damaged_records",
     # What is let in
     "any_csv",
     "outside",

@@ -7,7 +7,7 @@ import types
 import pytest
 
 import constants
-from prove import PROOFS, Missing, Result, some
+from prove import PROOFS, Missing, Result, scenes, some, system_calls
 from prove.__main__ import main
 
 
@@ -16,6 +16,33 @@ def test_the_promise_holds_in_a_few_cases(name):
     command = [sys.executable, "-m", "prove", "--few", name]
     ended = subprocess.run(command, cwd=constants.ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr[-2000:]}"
+
+
+def changing_calls(log, folder):
+    """What each process changes in `folder`, in its order."""
+    calls = [call for call in system_calls.calls_in(log, folder / "data") if call.changes]
+    return sorted(
+        [
+            (call.name, [path.removeprefix(str(folder)) for path in call.paths])
+            for call in calls
+            if call.process == process
+        ]
+        for process in {call.process for call in calls}
+    )
+
+
+def test_warm_processes_make_the_system_calls_of_the_scripts(tmp_path):
+    system_calls.need_strace()
+    [prepared] = scenes.prepared(scenes.RUN)
+    with prepared.copy() as folder:
+        options = system_calls.record(tmp_path / "log")
+        script = [sys.executable, f"{prepared.scene.script}.py", *prepared.scene.options(folder)]
+        strace = ["strace", "-f", "--seccomp-bpf", *options, *script, "--once"]
+        subprocess.run(strace, cwd=constants.ROOT, check=True, capture_output=True)
+        cold = changing_calls(tmp_path / "log", folder)
+    warm = changing_calls(prepared.folder / "log", prepared.folder / "undisturbed")
+    assert cold == warm
+    assert len(warm) == 2
 
 
 @pytest.fixture

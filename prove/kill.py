@@ -1,0 +1,61 @@
+"""`kill -9` at any moment loses nothing and repeats nothing.
+
+Each stage is killed at each system call that changes something in its data folder; a trainer once
+alone and once together with its stage. Then the stage is started again and ends as if undisturbed.
+"""
+
+from prove import Result, some, warm
+from prove.account import account_of, differences, torn
+from prove.scenes import SCENES, TRAINING, Prepared, prepared
+from prove.system_calls import Point, need_strace, points
+
+Case = tuple[Prepared, Point, bool]
+
+
+def prove(full: bool) -> Result:
+    need_strace()
+    cases = [case for scene in prepared(*SCENES) for case in _cases(scene)]
+    cases = some(cases, full, 40)
+    violations = [found for found in warm.each(_violation, cases) if found]
+    return Result(
+        len(cases),
+        len(cases) - len(violations),
+        f"kills at {len(cases)} system calls, {len(violations)} violations",
+        violations,
+    )
+
+
+def _cases(scene: Prepared) -> list[Case]:
+    calls = scene.calls()
+    found = points(calls, scene.folder / "undisturbed")
+    return [
+        (scene, point, together)
+        for call, point in zip(calls, found, strict=True)
+        if call.changes
+        for together in ([False, True] if point.process else [False])
+    ]
+
+
+def _violation(case: Case) -> str | None:
+    scene, point, together = case
+    with scene.copy() as folder:
+        problems = _problems(scene, point, together, folder)
+    what = "with its stage" if together else "alone"
+    return (
+        f"{scene.scene.name}, {point}, killed {what}: {'; '.join(problems)}" if problems else None
+    )
+
+
+def _problems(scene: Prepared, point: Point, together: bool, folder) -> list[str]:
+    log = folder / "log"
+    kill = [*point.inject(folder, "signal=KILL"), "-o", str(log)]
+    scene.scene.run(folder, strace=kill, die_together=together)
+    if "killed by SIGKILL" not in log.read_text():
+        return ["it was not killed"]
+    problems = sorted(torn(warm.call(account_of, folder)) - scene.torn)
+    # A trainer that is killed alone is a run that failed: for want of memory, say.
+    retry = ["--retry-failed"] if scene.scene.script == TRAINING else []
+    status = scene.scene.run(folder, *retry)
+    if status != scene.scene.status:
+        problems.append(f"exit status {status} after it\n{(folder / 'said').read_text()}")
+    return problems + differences(warm.call(account_of, folder), scene.account)
