@@ -319,5 +319,31 @@ class _Unpickler(pickle._Unpickler):
             content += part
         self.append(content)
 
+    def load_setitem(self) -> None:
+        self._check_keys(self.stack[-2:])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        self._check_keys(self.stack)  # what came since the mark
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        self._check_keys(self.stack)
+        super().load_dict()
+
+    def _check_keys(self, items: list) -> None:
+        """A tuple that holds one tuple twice, and so on, takes forever to hash."""
+        for key in items[::2]:
+            if not isinstance(key, str | int | float | bytes | None):
+                raise ValueError(f"a dict with a {type(key).__name__} as a key")
+
+    def load_set_items(self) -> None:
+        raise ValueError("a set")
+
     dispatch[pickle.FRAME[0]] = load_frame
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.ADDITEMS[0]] = load_set_items
+    dispatch[pickle.FROZENSET[0]] = load_set_items

@@ -622,6 +622,22 @@ def test_lists_that_hold_one_list_twice_are_refused_before_they_grow():
         assert "the same value in too many places" in refusal(lists_of_lists(levels))
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "what"),
+    [
+        (b"}", text("value") + b"s", "a dict with a tuple as a key"),
+        (b"}(", text("value") + b"u", "a dict with a tuple as a key"),
+        (b"(", text("value") + b"d", "a dict with a tuple as a key"),
+        (b"\x8f(", b"\x90", "a set"),
+        (b"(", b"\x91", "a set"),
+    ],
+)
+def test_tuples_that_hold_one_tuple_twice_are_refused_before_they_are_hashed(start, end, what):
+    # An empty tuple; then each time a pair of what there is and what was memoized, which is the same.
+    pairs = b")" + b"".join(b"\x94" + b"h" + bytes([level]) + b"\x86" for level in range(60))
+    assert f"(ValueError: {what})" in refusal(whole(start + pairs + end))
+
+
 CLAIMS = {
     "BINBYTES8": b"\x8e" + (2**40).to_bytes(8, "little") + b"abc",
     "BINBYTES": b"B" + (2**32 - 1).to_bytes(4, "little") + b"abc",
