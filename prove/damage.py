@@ -18,7 +18,7 @@ from prove.account import key_of
 from prove.scenes import BEGUN, CHECKPOINT, FIRST, prepared
 
 CHUNK = 4096  # damages that one process tries
-IN_SHORT = 61  # when not all are tried, every so many are
+IN_SHORT = 211  # when not all are tried, every so many are
 
 Case = tuple[Path, range]
 

@@ -15,7 +15,7 @@ Case = tuple[Prepared, str, bytes | None]
 
 def prove(full: bool) -> Result:
     cases = [case for scene in prepared(NEXT, RUN, CHECKPOINT) for case in _cases(scene)]
-    cases = some(cases, full, 40)
+    cases = some(cases, full, 12)
     violations = [found for found in warm.each(_violation, cases) if found]
     return Result(
         len(cases),

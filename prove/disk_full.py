@@ -33,7 +33,7 @@ def prove(full: bool) -> Result:
     cases = [
         (scene, room) for scene in prepared(*SCENES) for room in range(0, _need(scene) + 1, PAGE)
     ]
-    cases = some(cases, full, 12)
+    cases = some(cases, full, 6)
     found = list(warm.each(_attempt, cases))
     violations = [violation for _, violation in found if violation]
     small = sum(was_full for was_full, _ in found)

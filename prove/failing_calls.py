@@ -25,7 +25,7 @@ Case = tuple[Prepared, Point, str]
 def prove(full: bool) -> Result:
     need_strace()
     cases = [case for scene in prepared(*SCENES, reading=True) for case in _cases(scene)]
-    cases = some(cases, full, 30)
+    cases = some(cases, full, 12)
     violations = [found for found in warm.each(_violation, cases) if found]
     return Result(
         len(cases),

@@ -15,7 +15,7 @@ Case = tuple[Prepared, Point, bool]
 def prove(full: bool) -> Result:
     need_strace()
     cases = [case for scene in prepared(*SCENES) for case in _cases(scene)]
-    cases = some(cases, full, 40)
+    cases = some(cases, full, 16)
     violations = [found for found in warm.each(_violation, cases) if found]
     return Result(
         len(cases),

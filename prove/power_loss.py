@@ -32,7 +32,7 @@ class State:
 def prove(full: bool) -> Result:
     need_strace()
     states = [state for scene in prepared(*SCENES) for state in _states(scene)]
-    states = some(states, full, 30)
+    states = some(states, full, 12)
     violations = [found for found in warm.each(_violation, states) if found]
     return Result(
         len(states),

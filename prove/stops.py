@@ -46,23 +46,21 @@ class Work:
 
 def prove(full: bool) -> Result:
     draw, seconds, violations = random.Random(22), [], []
-    few = {"data_ingestion": 4, "model_training": 1}  # the others need a training to begin with
-    for work in WORKS if full else WORKS[:2]:
+    for work in WORKS if full else WORKS[:1]:  # the others need a training to begin with
         for number in range(10 if full else 1):
-            in_a_row = IN_A_ROW if full else few[work.script]
-            for problem in _violations(work, in_a_row, draw, seconds):
+            for problem in _violations(work, draw, seconds):
                 violations.append(f"{work.script}, folder {number}: {problem}")
     tried = len(seconds)
     figure = f"{tried} stops, the longest took {max(seconds):.1f} s, {len(violations)} lost work"
     return Result(tried, tried - min(tried, len(violations)), figure, violations)
 
 
-def _violations(work: Work, in_a_row: int, draw: random.Random, seconds: list) -> Iterator[str]:
+def _violations(work: Work, draw: random.Random, seconds: list) -> Iterator[str]:
     lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="prove-") as name:
         folder = Path(name).resolve()
         work.prepare(folder)
-        for number in range(in_a_row):
+        for number in range(IN_A_ROW):
             asked = SIGNALS[number % 2], draw.uniform(0, work.longest)
             yield from _stopped(work, folder, *asked, seconds, lines)
         with _stage(work.script, folder, "--once") as last:
