@@ -6,13 +6,16 @@ Every row is accepted, or named with the reason why not.
 import csv
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import constants
 from helper import UserError, printable
 
 INTEGER = re.compile(r"[0-9]{1,4000}")  # int() itself refuses more than 4,300 digits
 LINE_BREAK = re.compile(r"[\r\n]")
+ORDINARY = re.compile(r"[\w.-]+\.png", re.IGNORECASE)  # a name that needs no second look
 
 
 class RawDatasetError(UserError):
@@ -23,7 +26,7 @@ class RawDatasetError(UserError):
         super().__init__(" ".join(first_few(problems)))
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
     number: int  # of its first line, as an editor counts
     file: str
@@ -40,16 +43,14 @@ def read_rows(content: bytes, split: str, files: set[str]) -> list[Row]:
             a PNG of this split.
     """
     place = f"{split}/{constants.GROUNDTRUTH}"
-    rows, wrong, first_seen = [], [], {}
-    filled = [
-        (number, cells)
-        for number, cells in _cells(content, place)
-        if any(cell.strip() for cell in cells)
-    ]
-    if filled and _is_header(filled[0][1], files):
-        del filled[0]
-    for number, cells in filled:
-        row, problem = _row(place, number, cells, split)
+    rows, wrong, first_seen, labels = [], [], {}, set()
+    filled = (one for one in _cells(content, place) if "".join(one[1]).strip())
+    first = [(number, cells) for number, cells in islice(filled, 1) if not _is_header(cells, files)]
+    for number, cells in chain(first, filled):
+        if len(cells) == 2 and cells[1] in labels and ORDINARY.fullmatch(cells[0]):
+            row, problem = Row(number, *cells), ""  # as nearly all are: no need to look closer
+        else:
+            row, problem = _row(place, number, cells, split)
         if row and (earlier := first_seen.setdefault(row.file, number)) != number:
             problem = (
                 f"{place}, row {number}: {printable(row.file)} is listed in row {earlier} already."
@@ -59,6 +60,7 @@ def read_rows(content: bytes, split: str, files: set[str]) -> list[Row]:
             wrong.append(problem)
         else:
             rows.append(row)
+            labels.add(row.label)
     if not rows and not wrong:
         wrong.append(f'{place} lists no image. Each split needs at least one row "file,label".')
     if wrong:
@@ -66,7 +68,7 @@ def read_rows(content: bytes, split: str, files: set[str]) -> list[Row]:
     return rows
 
 
-def _cells(content: bytes, place: str) -> list[tuple[int, list[str]]]:
+def _cells(content: bytes, place: str) -> Iterator[tuple[int, list[str]]]:
     """Number of the first line, and the cells, of each row."""
 
     def refuse(row: int, reason: str) -> RawDatasetError:
@@ -85,14 +87,13 @@ def _cells(content: bytes, place: str) -> list[tuple[int, list[str]]]:
         raise refuse(row_at(content.index(0)), reason)
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, strict=True, skipinitialspace=True)
-    rows, before = [], 0
+    before = 0
     try:
         for cells in reader:
-            rows.append((before + 1, cells))
+            yield before + 1, cells
             before = reader.line_num
     except csv.Error as error:
         raise refuse(before + 1, f"{error}. Check the quotes of this row.") from None
-    return rows
 
 
 def _is_header(cells: list[str], files: set[str]) -> bool:
@@ -155,27 +156,28 @@ def number_labels(rows: dict[str, list[Row]]) -> tuple[dict[str, int], list[str]
     Raises:
         RawDatasetError: both kinds are there, a number is too large, or test has a label that train has not.
     """
-    everything = [(split, row) for split, some in rows.items() for row in some]
-    numbers = [(split, row) for split, row in everything if INTEGER.fullmatch(row.label)]
-    if numbers and len(numbers) != len(everything):
-        raise RawDatasetError([_mixed(everything, numbers)])
+    labels = {row.label for some in rows.values() for row in some}
+    numbers = {label for label in labels if INTEGER.fullmatch(label)}
+    if numbers and numbers != labels:
+        raise RawDatasetError([_mixed(rows, numbers)])
     if numbers:
-        largest = max(int(row.label) for _, row in numbers)
-        number_of = {row.label: int(row.label) for _, row in numbers}
-        names = [str(number) for number in range(min(largest, constants.MAX_CLASSES) + 1)]
+        number_of = {label: int(label) for label in numbers}
+        names = [
+            str(number) for number in range(min(max(number_of.values()), constants.MAX_CLASSES) + 1)
+        ]
     else:
-        names = sorted({row.label for _, row in everything})
+        names = sorted(labels)
         number_of = {name: number for number, name in enumerate(names)}
-    found = [*_too_large(everything, number_of), *_unknown_in_test(rows, number_of)]
+    found = [*_too_large(rows, number_of), *_unknown_in_test(rows, number_of)]
     if found:
         raise RawDatasetError(found)
     return number_of, names
 
 
-def _mixed(everything: list[tuple[str, Row]], numbers: list[tuple[str, Row]]) -> str:
-    is_number = {id(row) for _, row in numbers}
-    rare_is_number = len(numbers) * 2 <= len(everything)
-    split, row = next(pair for pair in everything if (id(pair[1]) in is_number) == rare_is_number)
+def _mixed(rows: dict[str, list[Row]], numbers: set[str]) -> str:
+    everything = [(split, row) for split, some in rows.items() for row in some]
+    rare_is_number = sum(row.label in numbers for _, row in everything) * 2 <= len(everything)
+    split, row = next(pair for pair in everything if (pair[1].label in numbers) == rare_is_number)
     kind, others = ("a number", "names") if rare_is_number else ("a name", "numbers")
     return (
         f'{split}/{constants.GROUNDTRUTH}, row {row.number}: the label "{printable(row.label)}" is {kind},'
@@ -183,11 +185,12 @@ def _mixed(everything: list[tuple[str, Row]], numbers: list[tuple[str, Row]]) ->
     )
 
 
-def _too_large(everything: list[tuple[str, Row]], number_of: dict[str, int]) -> list[str]:
+def _too_large(rows: dict[str, list[Row]], number_of: dict[str, int]) -> list[str]:
     return [
         f"{split}/{constants.GROUNDTRUTH}, row {row.number}: label {printable(row.label)} makes more than"
         f" {constants.MAX_CLASSES:,} classes. Number the classes from 0 without gaps, or use names."
-        for split, row in everything
+        for split, some in rows.items()
+        for row in some
         if number_of[row.label] >= constants.MAX_CLASSES
     ]
 
