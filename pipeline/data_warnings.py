@@ -12,10 +12,12 @@ def find_warnings(
     rows: dict, splits: dict, digests: dict[str, list[bytes]], class_names: list[str]
 ) -> dict[str, dict]:
     """What spoils results silently, by kind: how many ("count") and, as "text", a sentence."""
-    pictures = [
+    times = Counter(digest for some in digests.values() for digest in some)
+    pictures = [  # those that are there more than once
         (digest, int(label), f"{name}/{row.file}", name)
         for name, split in splits.items()
         for digest, label, row in zip(digests[name], split["label"], rows[name], strict=True)
+        if times[digest] > 1
     ]
     found = {
         "in_train_and_test": _in_both(pictures),
