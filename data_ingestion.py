@@ -151,8 +151,9 @@ class Ingestion:
         began = time.monotonic()
         stock = take_stock(place)
         self.seconds_per_look += time.monotonic() - began
-        if stock.fingerprint != sight.fingerprint:
-            sight.fingerprint, sight.since = stock.fingerprint, time.monotonic()
+        fingerprint = stock.fingerprint()
+        if fingerprint != sight.fingerprint:
+            sight.fingerprint, sight.since = fingerprint, time.monotonic()
             sight.settled = self._is_recorded(place, sight)
             if not sight.settled:
                 sight.problems = problems(place, stock)
@@ -202,7 +203,7 @@ class Ingestion:
                 raw = read(place, stock, self.options.image_size, progress)
         except RawDatasetError as error:
             raw, sight.problems = None, error.problems
-        if take_stock(place).fingerprint != stock.fingerprint:
+        if take_stock(place) != stock:
             log.info("%s: changed while it was read; reading it again", shown(place))
             sight.fingerprint, sight.problems = "", []
             return

@@ -42,11 +42,10 @@ class Split:
 
 @dataclass
 class Stock:
-    """One look at a raw dataset. Two looks with an equal `fingerprint` found nothing changed."""
+    """One look at a raw dataset. Two equal ones, or equal fingerprints: nothing changed."""
 
     splits: dict[str, Split]
 
-    @property
     def fingerprint(self) -> str:
         return digest_of(
             {

@@ -181,20 +181,20 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_the_fingerprint_changes_with(tmp_path, change):
     small(tmp_path)
-    before = take_stock(tmp_path).fingerprint
+    before = take_stock(tmp_path).fingerprint()
     change(tmp_path)
-    assert take_stock(tmp_path).fingerprint != before
+    assert take_stock(tmp_path).fingerprint() != before
 
 
 def test_the_fingerprint_stays_while_nothing_changes(tmp_path):
     folder = small(tmp_path / "one")
     (folder / "train/more").mkdir()
-    before = take_stock(folder).fingerprint
+    before = take_stock(folder).fingerprint()
     load(folder)
     (folder / "notes.txt").write_text("beside the splits")
-    assert take_stock(folder).fingerprint == before
+    assert take_stock(folder).fingerprint() == before
     folder.rename(tmp_path / "other")
-    assert take_stock(tmp_path / "other").fingerprint == before
+    assert take_stock(tmp_path / "other").fingerprint() == before
 
 
 def test_files_that_come_and_go_while_it_looks_do_not_hide_the_folder(tmp_path):
