@@ -78,7 +78,7 @@ def read_json(path: Path) -> dict:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path | str) -> Iterator[None]:
     """An OSError in the block says that it is about `path`; only open() does so by itself."""
     try:
         yield

@@ -6,11 +6,14 @@ a signature, then chunks of length, type, content and CRC, from IHDR over IDAT t
 
 import struct
 import zlib
+from functools import lru_cache
+from typing import NamedTuple
 
 import constants
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+FILTERS = bytes(range(5))  # of a row, named by its first byte
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 ADAM7 = (
     (0, 0, 8, 8),
@@ -21,17 +24,34 @@ ADAM7 = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
+HEAD, CHECKSUM = struct.Struct(">I4s"), struct.Struct(">I")  # of a chunk
 KNOWN_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 MOST_CHUNKS = 100_000  # a list of 20 million empty chunks, which fit in a file, takes 6 GB
-PIECE = 2**12  # compressed bytes that are decompressed at once: at the most 1,032 times as many
+KEPT = 2**22  # most bytes of decompressed pixels that are kept, and held at once
+PIECE = KEPT // 1024  # compressed bytes that make not many more: at the most 1,032 times as many
 
 
 class PngError(ValueError):
     """What is wrong with the bytes, as the end of a sentence that begins with the file's name."""
 
 
-def check(content: bytes) -> tuple[int, int]:
-    """Width and height of the PNG in `content`.
+class Header(NamedTuple):
+    """What a PNG says of itself."""
+
+    width: int
+    height: int
+    depth: int  # bits per sample
+    colour: int  # colour type
+    interlace: int
+    size: int  # bytes of the decompressed pixels
+
+
+def check(content: bytes) -> tuple[Header, bytes]:
+    """Look at every byte of the PNG in `content`.
+
+    Returns:
+        its header and its pixels as they come out of zlib: rows that are still filtered. These are
+        empty if they are more than KEPT.
 
     Raises:
         PngError: it is none, is cut off or damaged, or is larger than MAX_IMAGE_PIXELS. The size
@@ -43,16 +63,21 @@ def check(content: bytes) -> tuple[int, int]:
     kinds = [kind for kind, _ in chunks]
     if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or len(chunks[0][1]) != 13:
         raise PngError("does not begin with one image header (IHDR)")
-    width, height, depth, colour, compression, filtering, interlace = struct.unpack(
-        ">IIBBBBB", chunks[0][1]
-    )
-    _check_header(width, height, depth, colour, compression, filtering, interlace)
-    _check_order(kinds, colour)
-    if colour == 3:
+    header = _header(bytes(chunks[0][1]))
+    if header.width * header.height > constants.MAX_IMAGE_PIXELS:
+        raise PngError(
+            f"has {header.width} x {header.height} pixels, more than the"
+            f" {constants.MAX_IMAGE_PIXELS:,} allowed"
+        )
+    if kinds != [b"IHDR", b"IDAT", b"IEND"] or header.colour == 3:
+        _check_order(kinds, header.colour)
+    if header.colour == 3:
         _check_palette(dict(chunks)[b"PLTE"])
-    expected = _filtered_size(width, height, depth * CHANNELS[colour], interlace)
-    _check_pixels([part for kind, part in chunks if kind == b"IDAT"], expected)
-    return width, height
+    rows = _pixels([part for kind, part in chunks if kind == b"IDAT"], header.size)
+    # Pillow finds a wrong filter, too, if only one that it comes to.
+    if not header.interlace and rows[:: header.size // header.height].strip(FILTERS):
+        raise PngError("has a row with a filter that no PNG has")
+    return header, rows
 
 
 def without_extras(content: bytes) -> bytes:
@@ -72,19 +97,19 @@ def without_extras(content: bytes) -> bytes:
 
 def _chunks(content: bytes) -> list[tuple[bytes, memoryview]]:
     """(type, content) of each chunk up to IEND, each with a CRC that fits."""
-    view, chunks, position = memoryview(content), [], len(SIGNATURE)
-    while not chunks or chunks[-1][0] != b"IEND":
+    view, chunks, position, kind = memoryview(content), [], len(SIGNATURE), b""
+    while kind != b"IEND":
         if position + 12 > len(content):
             raise PngError("is cut off: it has no end (IEND)")
-        (length,) = struct.unpack_from(">I", content, position)
+        length, kind = HEAD.unpack_from(content, position)
         end = position + 8 + length
         if end + 4 > len(content):
             raise PngError("is cut off in the middle of a chunk")
-        if zlib.crc32(view[position + 4 : end]) != struct.unpack_from(">I", content, end)[0]:
+        if zlib.crc32(view[position + 4 : end]) != CHECKSUM.unpack_from(content, end)[0]:
             raise PngError(
                 f"is damaged: the checksum of its chunk at byte {position} does not match"
             )
-        chunks.append((bytes(view[position + 4 : position + 8]), view[position + 8 : end]))
+        chunks.append((kind, view[position + 8 : end]))
         position = end + 4
         if len(chunks) > MOST_CHUNKS:
             raise PngError(f"has more than {MOST_CHUNKS:,} chunks")
@@ -93,15 +118,17 @@ def _chunks(content: bytes) -> list[tuple[bytes, memoryview]]:
     return chunks
 
 
-def _check_header(width, height, depth, colour, compression, filtering, interlace) -> None:
+@lru_cache(maxsize=100)  # the images of a raw dataset are often of one kind
+def _header(content: bytes) -> Header:
+    width, height, depth, colour, compression, filtering, interlace = struct.unpack(
+        ">IIBBBBB", content
+    )
     if not 0 < width < 2**31 or not 0 < height < 2**31:
         raise PngError(f"says that it is {width} x {height} pixels")
-    if width * height > constants.MAX_IMAGE_PIXELS:
-        raise PngError(
-            f"has {width} x {height} pixels, more than the {constants.MAX_IMAGE_PIXELS:,} allowed"
-        )
     if depth not in DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
         raise PngError("has an image header (IHDR) that no PNG has")
+    size = _filtered_size(width, height, depth * CHANNELS[colour], interlace)
+    return Header(width, height, depth, colour, interlace, size)
 
 
 def _check_order(kinds: list[bytes], colour: int) -> None:
@@ -140,20 +167,23 @@ def _filtered_size(width: int, height: int, bits: int, interlace: int) -> int:
     )
 
 
-def _check_pixels(parts: list[memoryview], expected: int) -> None:
-    """The parts are one zlib stream of exactly `expected` bytes, with a checksum that fits."""
-    stream, size = zlib.decompressobj(), 0
-    pieces = (
-        part[start : start + PIECE] for part in parts for start in range(0, part.nbytes, PIECE)
-    )
+def _pixels(parts: list[memoryview], expected: int) -> bytes:
+    """The parts are one zlib stream of exactly `expected` bytes, with a checksum that fits; those bytes."""
+    stream, size, kept = zlib.decompressobj(), 0, []
+    step = PIECE if expected > KEPT else KEPT
     try:
-        for piece in pieces:
-            size += len(stream.decompress(piece, expected + 1 - size))
-            if size > expected:
-                raise PngError("holds more pixels than it says")
-            if stream.unconsumed_tail or stream.unused_data:
-                raise PngError("has bytes after its pixels")
+        for part in parts:
+            for start in range(0, part.nbytes, step):
+                rows = stream.decompress(part[start : start + step], expected + 1 - size)
+                size += len(rows)
+                if size > expected:
+                    raise PngError("holds more pixels than it says")
+                if stream.unconsumed_tail or stream.unused_data:
+                    raise PngError("has bytes after its pixels")
+                if expected <= KEPT:
+                    kept.append(rows)
     except zlib.error:
         raise PngError("is damaged: its pixels do not decompress") from None
     if size < expected or not stream.eof:
         raise PngError(f"holds {size:,} of {expected:,} bytes of pixels")
+    return b"".join(kept)

@@ -5,9 +5,7 @@ and in which state (name, size, time, inode), `problems` what is still missing o
 turns it into arrays. Nothing but files that were found in a split's own folder is ever opened.
 """
 
-import errno
 import hashlib
-import io
 import os
 import stat
 from collections.abc import Callable
@@ -15,16 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 import constants
-from helper import digest_of, printable, reading
-from pipeline import png_check
+from helper import digest_of, printable
 from pipeline.data_warnings import find_warnings
 from pipeline.groundtruth import RawDatasetError, Row, number_labels, read_rows
+from pipeline.image_reader import PASSING, read_images, read_regular_file
 
-# No fault of the raw dataset: it passes.
-PASSING = (errno.EMFILE, errno.ENFILE, errno.EIO)
+AT_ONCE = 256  # images that are read before progress is shown
 
 
 @dataclass
@@ -166,7 +162,7 @@ def rows_of(folder: Path, name: str, split: Split) -> list[Row]:
             [f'{place} is not there yet. It needs a row "file,label" for each image.']
         )
     try:
-        content = read_regular_file(folder / place)
+        content = read_regular_file(f"{folder}/{place}")
     except OSError as error:
         if error.errno in PASSING:
             raise
@@ -243,57 +239,19 @@ def _read_images(
     damaged: list[str],
 ) -> tuple[np.ndarray, list[bytes]]:
     """uint8 (count, size, size, 3) and one digest per image; says in `damaged` which do not decode."""
-    images = np.empty((len(rows), image_size, image_size, 3), np.uint8)
-    digests = []
-    for place, row in enumerate(rows):
-        try:
-            images[place] = read_image(folder / row.file, image_size)
-        except (png_check.PngError, OSError) as error:
-            if isinstance(error, png_check.PngError):
-                reason = str(error)
-            elif error.errno in PASSING:
-                raise
-            else:
-                reason = f"cannot be read: {error.strerror or error}"
+    images, digests = np.empty((len(rows), image_size, image_size, 3), np.uint8), []
+    for start in range(0, len(rows), AT_ONCE):
+        some, room = rows[start : start + AT_ONCE], images[start : start + AT_ONCE]
+        files = [row.file for row in some]
+        answer = read_images(str(folder), files, image_size, room.reshape(-1).data)
+        for place, reason in answer.damaged.items():
+            row = some[place]
             damaged.append(
                 f"{folder.name}/{printable(row.file)} (row {row.number}) {reason}. Replace the image."
             )
-        digests.append(hashlib.blake2b(images[place], digest_size=16).digest())
-        progress(1)
+        digests += answer.digests
+        progress(len(some))
     return images, digests
-
-
-def read_image(path: Path, image_size: int) -> np.ndarray:
-    """One PNG as uint8 (size, size, 3). Transparency is dropped, 16 bits become 8.
-
-    Raises:
-        png_check.PngError, OSError: it is not a whole PNG, or cannot be read.
-    """
-    content = read_regular_file(path)
-    png_check.check(content)
-    only_pixels = io.BytesIO(png_check.without_extras(content))
-    with Image.open(only_pixels, formats=["PNG"]) as image:
-        if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("RGB")
-        if image.size != (image_size, image_size):
-            image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        return np.asarray(image)
-
-
-def read_regular_file(path: Path) -> bytes:
-    """The content of a plain file; never follows a link in the last place, never waits for a pipe."""
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-    with reading(path), open(path, "rb", opener=opener) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(None, "it is not a plain file")
-        if status.st_size > constants.MAX_IMAGE_BYTES:
-            raise OSError(None, f"it is larger than {constants.MAX_IMAGE_BYTES:,} bytes")
-        return file.read()
 
 
 def _content_digest(

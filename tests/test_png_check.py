@@ -196,7 +196,7 @@ def peak_memory(content: bytes) -> tuple[str, int]:
 def passes_unchanged(content: bytes, pixels: np.ndarray) -> bool:
     """Whether it is accepted. It fails if it is, with another size or with other pixels."""
     try:
-        size = check(content)
+        size = check(content)[0][:2]
     except PngError as error:
         assert len(str(error)) > 5
         return False
@@ -215,7 +215,7 @@ def test_accepts_every_legal_kind_of_png_in_nine_widths(colour, depth, interlace
         samples = np.array(numbers).reshape(height, width, -1)
         palette = rng.randbytes(3 * 2**depth) if colour == PALETTE else b""
         content = written(samples, depth, colour, interlace, rng, palette)
-        assert check(content) == (width, height)
+        assert check(content)[0][:2] == (width, height)
         expected = as_rgb(samples, depth, colour, palette)
         np.testing.assert_array_equal(decoded(without_extras(content)), expected)
 
@@ -232,12 +232,12 @@ def test_accepts_what_pillow_writes(mode):
         file, text = BytesIO(), PngImagePlugin.PngInfo()
         text.add_text("Comment", "a word " * 99, zip=True)
         image.save(file, "PNG", pnginfo=text, optimize=width == 7)
-        assert check(file.getvalue()) == (width, height)
+        assert check(file.getvalue())[0][:2] == (width, height)
 
 
 def test_accepts_the_largest_size_that_is_allowed_and_no_larger(monkeypatch):
     monkeypatch.setattr(constants, "MAX_IMAGE_PIXELS", 20)
-    assert check(SMALL) == (5, 4)
+    assert check(SMALL)[0][:2] == (5, 4)
     monkeypatch.setattr(constants, "MAX_IMAGE_PIXELS", 19)
     with pytest.raises(PngError, match=r"^has 5 x 4 pixels, more than the 19 allowed$"):
         check(SMALL)
@@ -462,5 +462,5 @@ def test_a_large_picture_is_checked_in_less_memory_than_it_fills():
 def test_without_extras_only_the_picture_is_left():
     extras = [chunk(b"tEXt", b"a\0b"), chunk(b"zTXt", b"damaged"), chunk(b"acTL", bytes(3))]
     content = png(header(), *extras, *SMALL_CHUNKS[2:], *extras)
-    assert check(content) == (5, 4)
+    assert check(content)[0][:2] == (5, 4)
     assert without_extras(content) == png(header(), *SMALL_CHUNKS[2:])

@@ -3,27 +3,23 @@
 import os
 import resource
 import shutil
-import struct
 import threading
 import tracemalloc
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from pipeline import raw_dataset
 from pipeline.groundtruth import RawDatasetError
-from pipeline.png_check import PngError
 from pipeline.raw_dataset import (
     RawDataset,
     find_raw_datasets,
     one_hot,
     problems,
     read,
-    read_image,
-    read_regular_file,
     take_stock,
 )
 
@@ -91,11 +87,6 @@ def refusals(folder: Path) -> list[str]:
     with pytest.raises(RawDatasetError) as refused:
         load(folder)
     return refused.value.problems
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
 # Which folders are raw datasets.
@@ -441,111 +432,17 @@ def test_one_hot_of_no_label_is_empty():
     assert one_hot(np.array([], np.int64), 3).shape == (0, 3)
 
 
-def test_progress_counts_each_image_once(tmp_path):
+def test_progress_counts_each_image_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw_dataset, "AT_ONCE", 2)
     folder, counts = small(tmp_path), []
     read(folder, take_stock(folder), SIZE, counts.append)
-    assert sum(counts) == 4
+    assert counts == [2, 1, 1]
 
 
 def test_a_later_change_of_the_folder_does_not_change_what_was_read(tmp_path):
     raw = load(small(tmp_path))
     shutil.rmtree(tmp_path / "train")
     np.testing.assert_array_equal(raw.splits["train"]["img"][0], picture(0))
-
-
-def test_reads_rgb_exactly(tmp_path):
-    save(picture(1), tmp_path / "x.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), picture(1))
-
-
-def test_drops_transparency_and_keeps_the_colours_under_it(tmp_path):
-    for alpha in (0, 1, 254):
-        rgba = np.dstack([picture(2), np.full((SIZE, SIZE), alpha, np.uint8)])
-        save(rgba, tmp_path / "x.png")
-        np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), picture(2))
-    grey = picture(3)[..., 0]
-    save(np.dstack([grey, 255 - grey]), tmp_path / "x.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), np.dstack([grey] * 3))
-
-
-@pytest.mark.parametrize("transparency", [None, 77])
-def test_reads_grey_as_three_equal_channels(tmp_path, transparency):
-    grey = picture(3)[..., 0]
-    options = {} if transparency is None else {"transparency": transparency}
-    save(grey, tmp_path / "x.png", **options)
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), np.dstack([grey] * 3))
-
-
-def test_reads_one_bit_as_black_and_white(tmp_path):
-    bits = picture(4)[..., 0] > 127
-    save(bits, tmp_path / "x.png")
-    with Image.open(tmp_path / "x.png") as image:
-        assert image.mode == "1"
-    expected = np.dstack([bits * np.uint8(255)] * 3)
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), expected)
-
-
-@pytest.mark.parametrize("transparency", [None, 3, bytes(range(16))])
-def test_reads_a_palette_exactly(tmp_path, transparency):
-    indexes, palette = picture(5)[..., 0] % 16, picture(6).ravel()[:48]
-    image = Image.fromarray(indexes)
-    image.putpalette(palette.tobytes())
-    options = {} if transparency is None else {"transparency": transparency}
-    image.save(tmp_path / "x.png", **options)
-    expected = palette.reshape(16, 3)[indexes]
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), expected)
-
-
-def test_reads_the_high_byte_of_16_bit_grey(tmp_path):
-    deep = np.random.default_rng(7).integers(0, 65536, (SIZE, SIZE), np.uint16)
-    deep[0, :4] = [0, 255, 256, 65535]
-    save(deep, tmp_path / "x.png")
-    expected = np.dstack([(deep >> 8).astype(np.uint8)] * 3)
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), expected)
-
-
-@pytest.mark.parametrize("size", [1, 3, 32])
-def test_resizes_to_the_size_that_is_asked_for(tmp_path, size):
-    pixels = np.random.default_rng(8).integers(0, 256, (9, 17, 3), np.uint8)
-    save(pixels, tmp_path / "x.png")
-    expected = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", size), np.asarray(expected))
-
-
-def test_a_wide_picture_of_one_colour_keeps_its_colour(tmp_path):
-    save(np.full((2, 50, 3), (10, 200, 30), np.uint8), tmp_path / "x.png")
-    assert (read_image(tmp_path / "x.png", SIZE) == (10, 200, 30)).all()
-
-
-EXTRAS = {
-    "a short gamma": chunk(b"gAMA", b"\0\0"),
-    "a damaged profile": chunk(b"iCCP", b"p\0\0nothing"),
-    "a large text": chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(3_000_000))),
-    "a short time": chunk(b"tIME", b"\1"),
-    "a short animation": chunk(b"acTL", b"\1"),
-    "an animation of a part": chunk(b"acTL", struct.pack(">II", 1, 0))
-    + chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 1, 1, 2, 2, 1, 1, 0, 0)),
-}
-
-
-@pytest.mark.parametrize("extra", EXTRAS.values(), ids=EXTRAS)
-@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "behind the pixels"])
-def test_what_a_png_holds_beside_its_pixels_changes_nothing(tmp_path, extra, behind):
-    path = tmp_path / "x.png"
-    save(picture(1), path)
-    content = path.read_bytes()
-    place = len(content) - 12 if behind else 33
-    path.write_bytes(content[:place] + extra + content[place:])
-    np.testing.assert_array_equal(read_image(path, SIZE), picture(1))
-
-
-def test_a_row_with_a_filter_that_does_not_exist_is_refused(tmp_path):
-    header = struct.pack(">IIBBBBB", 2, 2, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(b"\0" + bytes(6) + b"\5" + bytes(6))
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
-    with pytest.raises((PngError, OSError)):
-        read_image(tmp_path / "x.png", 2)
 
 
 # What is refused.
@@ -579,7 +476,9 @@ def test_a_damaged_image_is_named_whatever_is_wrong(tmp_path):
     ]
 
 
-def test_all_damaged_images_are_named_and_summed_up(tmp_path):
+@pytest.mark.parametrize("at_once", [1, 4, 256])
+def test_all_damaged_images_are_named_and_summed_up(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(raw_dataset, "AT_ONCE", at_once)
     folder = make(tmp_path, {f"{n}.png": "0" for n in range(9)}, {"t.png": "0"})
     for path in [*folder.glob("train/[1-8].png"), folder / "test/t.png"]:
         damage(path)
@@ -601,31 +500,6 @@ def test_a_csv_that_became_wrong_is_refused(tmp_path):
         'test/groundtruth.csv, row 1: no training image has the label "cow".'
         " Add training images of this class, or correct the label."
     ]
-
-
-@pytest.mark.timeout(20)
-def test_reads_plain_files_only(tmp_path):
-    (tmp_path / "plain").write_bytes(b"content")
-    assert read_regular_file(tmp_path / "plain") == b"content"
-    (tmp_path / "link").symlink_to("plain")
-    os.mkfifo(tmp_path / "pipe")
-    for path, reason in [
-        (tmp_path / "link", "Too many levels of symbolic links"),
-        (tmp_path / "pipe", "it is not a plain file"),
-        (Path("/dev/null"), "it is not a plain file"),
-        (tmp_path, "Is a directory"),
-    ]:
-        with pytest.raises(OSError, match=reason):
-            read_regular_file(path)
-
-
-def test_what_cannot_be_read_is_closed_again(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    before = set(Path("/proc/self/fd").iterdir())
-    for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(OSError, match=r"plain|directory"):
-            read_regular_file(path)
-    assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 # What makes two raw datasets the same.

@@ -1,0 +1,144 @@
+"""PNG files in, pixels out: each file checked, each image in RGB and of one size."""
+
+import errno
+import hashlib
+import io
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from itertools import groupby
+from typing import NamedTuple
+
+from PIL import Image
+
+import constants
+from helper import reading
+from pipeline import png_check
+from pipeline.png_check import Header, PngError
+
+# No fault of an image: it passes.
+PASSING = (errno.EMFILE, errno.ENFILE, errno.EIO)
+PLAIN_MODES = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}  # Pillow's names, by colour type
+# About so many bytes of rows are decoded together. With more, malloc() asks the kernel for each
+# piece of memory and gives it back, and the caches are too small.
+TOGETHER = 2**16
+DIGEST_SIZE = 16  # bytes
+
+Checked = tuple[int, bytes, Header, bytes]  # place among the files, content, header, rows
+
+
+class Answer(NamedTuple):
+    """What was found in some files, by the place of each."""
+
+    digests: list[bytes]  # equal for equal pixels
+    damaged: dict[int, str]  # why, as the end of a sentence
+
+
+def read_images(folder: str, files: list[str], size: int, pixels: memoryview) -> Answer:
+    """Fill `pixels` with the PNGs as `size` x `size` RGB. Transparency is dropped, 16 bits become 8.
+
+    Raises:
+        OSError: one of PASSING. Any other trouble is said of the image that makes it.
+    """
+    found, each = Answer([bytes(DIGEST_SIZE)] * len(files), {}), size * size * 3
+    checked = _checked((f"{folder}/{file}" for file in files), found.damaged)
+    for (alike, _), group in groupby(checked, _kind):
+        some = list(group)
+        try:
+            decoded = _decode_together(alike, some, size) if alike else [_decode(some[0][1], size)]
+        except OSError as error:  # Pillow's: plain PNGs make no such trouble
+            found.damaged[some[0][0]] = f"cannot be read: {error}"
+            continue
+        for (place, *_), image in zip(some, decoded, strict=True):
+            pixels[place * each : (place + 1) * each] = image
+            found.digests[place] = hashlib.blake2b(image, digest_size=DIGEST_SIZE).digest()
+    return found
+
+
+def _checked(paths: Iterator[str], damaged: dict[int, str]) -> Iterator[Checked]:
+    """Those files that are whole PNGs; says of the others in `damaged` why not."""
+    for place, path in enumerate(paths):
+        try:
+            content = read_regular_file(path)
+            yield place, content, *png_check.check(content)
+        except PngError as error:
+            damaged[place] = str(error)
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            damaged[place] = f"cannot be read: {error.strerror or error}"
+
+
+def read_regular_file(path: str) -> bytes:
+    """The content of a plain file; never follows a link in the last place, never waits for a pipe."""
+    with reading(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            return _content(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _content(descriptor: int) -> bytes:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(None, "it is not a plain file")
+    if status.st_size > constants.MAX_IMAGE_BYTES:
+        raise OSError(None, f"it is larger than {constants.MAX_IMAGE_BYTES:,} bytes")
+    parts = [os.read(descriptor, status.st_size + 1)]
+    if len(parts[0]) != status.st_size:  # it grows, or comes in parts
+        parts += iter(partial(os.read, descriptor, 2**20), b"")
+    return b"".join(parts)
+
+
+def _kind(one: Checked) -> tuple[Header | None, int]:
+    """Equal for neighbours to be decoded together; without a header for one that is decoded alone."""
+    place, _, header, rows = one
+    most = _most_together(header) if rows else 0
+    return (header, place // most) if most else (None, place)
+
+
+@lru_cache
+def _most_together(header: Header) -> int:
+    if header.depth != 8 or header.interlace or header.colour not in PLAIN_MODES:
+        return 0
+    return max(1, TOGETHER // header.size)
+
+
+def _decode_together(header: Header, some: list[Checked], size: int) -> list[bytes | memoryview]:
+    """The pixels of plain PNGs with one header, as if each were decoded alone.
+
+    One call of Pillow's takes longer than to decode a small image. So they are put one below the
+    other into one tall image, with a row of zeros between two: it stands for the nothing above an
+    image's first row, which the filters of that row look at.
+    """
+    width, height = header.width, header.height
+    mode, nothing = PLAIN_MODES[header.colour], bytes(header.size // height)
+    stream = zlib.compress(nothing.join(rows for *_, rows in some), level=0)
+    tall_size = width, len(some) * (height + 1) - 1
+    tall = Image.frombytes(mode, tall_size, stream, "zip", mode, 0)
+    if mode != "RGB":
+        tall = tall.convert("RGB")
+    if (width, height) == (size, size):
+        view, line = memoryview(tall.tobytes()), width * 3
+        starts = range(0, len(view), line * (height + 1))
+        return [view[start : start + line * height] for start in starts]
+    tops = range(0, tall.height, height + 1)
+    return [_resized(tall.crop((0, top, width, top + height)), size) for top in tops]
+
+
+def _decode(content: bytes, size: int) -> bytes:
+    """The pixels of any checked PNG."""
+    only_pixels = io.BytesIO(png_check.without_extras(content))
+    with Image.open(only_pixels, formats=["PNG"]) as image:
+        if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
+            image = Image.frombytes("L", image.size, image.tobytes("raw", "I;16B")[::2])
+        return _resized(image.convert("RGB"), size)
+
+
+def _resized(image: Image.Image, size: int) -> bytes:
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return image.tobytes()
