@@ -18,9 +18,8 @@ import constants
 from helper import digest_of, printable
 from pipeline.data_warnings import find_warnings
 from pipeline.groundtruth import RawDatasetError, Row, number_labels, read_rows
-from pipeline.image_reader import PASSING, read_images, read_regular_file
-
-AT_ONCE = 256  # images that are read before progress is shown
+from pipeline.image_reader import PASSING, read_regular_file
+from pipeline.reader_processes import ImageReaders, readers_for
 
 
 @dataclass
@@ -41,6 +40,10 @@ class Stock:
     """One look at a raw dataset. Two equal ones, or equal fingerprints: nothing changed."""
 
     splits: dict[str, Split]
+
+    def image_sizes(self) -> list[int]:
+        """Bytes of each image."""
+        return [split.files[name][0] for split in self.splits.values() for name in split.images()]
 
     def fingerprint(self) -> str:
         return digest_of(
@@ -206,14 +209,17 @@ def read(
     Raises:
         RawDatasetError: names the file, the row and what to do.
     """
-    rows = {name: rows_of(folder, name, split) for name, split in stock.splits.items()}
-    number_of, class_names = number_labels(rows)
     damaged: list[str] = []
     splits, digests = {}, {}
-    for name, some in rows.items():
-        images, digests[name] = _read_images(folder / name, some, image_size, progress, damaged)
-        labels = np.array([number_of[row.label] for row in some], np.int64)
-        splits[name] = {"img": images, "label": labels, "class": one_hot(labels, len(class_names))}
+    with readers_for(stock.image_sizes(), image_size) as readers:
+        # They start while this process has something else to do.
+        rows = {name: rows_of(folder, name, split) for name, split in stock.splits.items()}
+        number_of, class_names = number_labels(rows)
+        for name, some in rows.items():
+            images, digests[name] = _read_images(readers, folder / name, some, progress, damaged)
+            labels = np.array([number_of[row.label] for row in some], np.int64)
+            classes = one_hot(labels, len(class_names))
+            splits[name] = {"img": images, "label": labels, "class": classes}
     if damaged:
         raise RawDatasetError(damaged)
     return RawDataset(
@@ -232,25 +238,22 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _read_images(
+    readers: ImageReaders,
     folder: Path,
     rows: list[Row],
-    image_size: int,
     progress: Callable[[int], object],
     damaged: list[str],
 ) -> tuple[np.ndarray, list[bytes]]:
     """uint8 (count, size, size, 3) and one digest per image; says in `damaged` which do not decode."""
-    images, digests = np.empty((len(rows), image_size, image_size, 3), np.uint8), []
-    for start in range(0, len(rows), AT_ONCE):
-        some, room = rows[start : start + AT_ONCE], images[start : start + AT_ONCE]
-        files = [row.file for row in some]
-        answer = read_images(str(folder), files, image_size, room.reshape(-1).data)
+    images, digests = np.empty((len(rows), readers.size, readers.size, 3), np.uint8), []
+    for answer in readers.read(folder, [row.file for row in rows], images.reshape(-1).data):
         for place, reason in answer.damaged.items():
-            row = some[place]
+            row = rows[len(digests) + place]
             damaged.append(
                 f"{folder.name}/{printable(row.file)} (row {row.number}) {reason}. Replace the image."
             )
         digests += answer.digests
-        progress(len(some))
+        progress(len(answer.digests))
     return images, digests
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import constants
 from pipeline.stage import log, progress_bar
 from pipeline.status import status
+from pipeline.words import ending
 
 ENDED = ("trained", "paused", "failed", "hindered")
 
@@ -134,11 +135,8 @@ class TrainingProcess:
             return f"it took longer than the {self.timeout:g} s of --run-timeout."
         status = self._process.exitcode
         last = _last_words(Path(self.job["checkpoint"]).with_suffix("") / "training.log")
-        if status < 0:
-            name = signal.Signals(-status).name
-            memory = ", often for want of memory" if name == "SIGKILL" else ""
-            return f"the training process was ended by {name}{memory}.{last}"
-        return f"the training process ended with exit status {status} and no result.{last}"
+        no_result = " and no result" if status >= 0 else ""
+        return f"the training process {ending(status)}{no_result}.{last}"
 
 
 def _start_server() -> None:

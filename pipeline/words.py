@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+import signal
+
 
 def count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
@@ -19,3 +21,12 @@ def figure(value: str | float | None, form: str) -> str:
     if value is None:
         return "\N{EN DASH}"
     return value if isinstance(value, str) else format(value, form)
+
+
+def ending(status: int) -> str:
+    """How a process with this exit status ended."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    name = signal.Signals(-status).name
+    memory = ", often for want of memory" if name == "SIGKILL" else ""
+    return f"was ended by {name}{memory}"

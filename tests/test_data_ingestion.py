@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import time
 
 import numpy as np
@@ -534,4 +535,21 @@ def test_a_slow_copy_is_never_read_half(data, tmp_path, start):
     stage.wait_for("colours: ingested as dataset")
     with open(datasets(data)[0], "rb") as file:
         assert len(pickle.load(file)["train"]["img"]) == 120
+    assert len(datasets(data)) == 1
+
+
+def test_a_stop_while_all_cores_read_is_clean_and_costs_nothing(data, tmp_path, start):
+    folder, draw = make_raw_dataset(tmp_path / "built"), np.random.default_rng(0)
+    for path in (folder / "train").glob("*.png"):
+        noise = Image.fromarray(draw.integers(0, 256, (512, 512, 3), np.uint8))
+        noise.save(path, compress_level=0)  # 47 MB in all
+    options = ["--data", data, "--settle", "0.1", "--verbose"]
+    stage = start("data_ingestion.py", *options)
+    stage.wait_for("watching")
+    folder.rename(data / "raw_dataset" / "noise")
+    stage.wait_for("noise: reading 75 images")
+    assert stage.end(signal.SIGTERM) == 0
+    assert stage.lines[-1].endswith("stopped")
+    assert "Traceback" not in "".join(stage.lines)
+    start("data_ingestion.py", *options).wait_for("noise: ingested as dataset")
     assert len(datasets(data)) == 1

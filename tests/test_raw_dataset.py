@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from pipeline import raw_dataset
+from pipeline import reader_processes
 from pipeline.groundtruth import RawDatasetError
 from pipeline.raw_dataset import (
     RawDataset,
@@ -433,7 +433,7 @@ def test_one_hot_of_no_label_is_empty():
 
 
 def test_progress_counts_each_image_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(raw_dataset, "AT_ONCE", 2)
+    monkeypatch.setattr(reader_processes, "MOST_AT_ONCE", 2)
     folder, counts = small(tmp_path), []
     read(folder, take_stock(folder), SIZE, counts.append)
     assert counts == [2, 1, 1]
@@ -478,7 +478,7 @@ def test_a_damaged_image_is_named_whatever_is_wrong(tmp_path):
 
 @pytest.mark.parametrize("at_once", [1, 4, 256])
 def test_all_damaged_images_are_named_and_summed_up(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(raw_dataset, "AT_ONCE", at_once)
+    monkeypatch.setattr(reader_processes, "MOST_AT_ONCE", at_once)
     folder = make(tmp_path, {f"{n}.png": "0" for n in range(9)}, {"t.png": "0"})
     for path in [*folder.glob("train/[1-8].png"), folder / "test/t.png"]:
         damage(path)

@@ -1,0 +1,132 @@
+"""The other end of `image_reader.py`: reads images in processes of their own, one for each core.
+
+A process that dies, however it does, costs time and nothing else: what it leaves is read here.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+import constants
+from pipeline.image_reader import DIGEST_SIZE, Answer, read_images
+from pipeline.log_lines import log
+from pipeline.words import ending
+
+# Bytes of PNGs: what one core reads in the time that a process takes to start.
+WORTH_A_PROCESS = 2**22
+MOST_PROCESSES = 16
+AT_ONCE = 2**20  # bytes of PNGs or pixels in one job, more or less
+MOST_AT_ONCE = 256  # images in one job
+
+
+class _Job(NamedTuple):
+    folder: str
+    files: list[str]
+    size: int
+    pixels: memoryview  # the room for them
+
+
+def readers_for(sizes: list[int], size: int) -> "ImageReaders":
+    """What reads images of `sizes` bytes fastest: small jobs, and processes only if there are many."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    total = sum(sizes)
+    count = min(cores, MOST_PROCESSES, total // WORTH_A_PROCESS)
+    mean = total // max(1, len(sizes))
+    at_once = AT_ONCE // max(size * size * 3, mean)
+    return ImageReaders(size, count if count > 1 else 0, max(1, min(MOST_AT_ONCE, at_once)))
+
+
+class ImageReaders:
+    """Reads images, as `size` x `size` pixels, in `count` processes; without any, in this one."""
+
+    def __init__(self, size: int, count: int, at_once: int):
+        self.size, self.at_once = size, at_once
+        self.processes: list[_Process] = []
+        self._idle: SimpleQueue[_Process] = SimpleQueue()
+        with suppress(OSError):  # no more of them can be had: what there is will do
+            for _ in range(count):
+                self.processes.append(_Process())
+                self._idle.put(self.processes[-1])
+        # A thread only waits for its process.
+        self._threads = ThreadPoolExecutor(max(1, len(self.processes)))
+
+    def __enter__(self) -> "ImageReaders":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        for process in self.processes:
+            process.end()
+
+    def read(self, folder: Path, files: list[str], pixels: memoryview) -> Iterator[Answer]:
+        """Read `files` of `folder` into `pixels`; the answers come job by job, in their order.
+
+        Raises:
+            OSError: it passes (too many files are open, the disk has an error).
+        """
+        jobs = self._jobs(str(folder.absolute()), files, pixels)
+        return self._threads.map(self._do, jobs) if self.processes else map(_do_here, jobs)
+
+    def _jobs(self, folder: str, files: list[str], pixels: memoryview) -> Iterator[_Job]:
+        each = self.size * self.size * 3
+        for start in range(0, len(files), self.at_once):
+            end = start + self.at_once
+            yield _Job(folder, files[start:end], self.size, pixels[start * each : end * each])
+
+    def _do(self, job: _Job) -> Answer:
+        process = self._idle.get()
+        try:
+            return process.do(job) or _do_here(job)
+        finally:
+            self._idle.put(process)
+
+
+def _do_here(job: _Job) -> Answer:
+    return read_images(job.folder, job.files, job.size, job.pixels)
+
+
+class _Process:
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.image_reader"],
+            cwd=constants.ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a fault comes up again, and is said, when this process reads
+            process_group=0,  # Ctrl-C in the terminal is for this process, which then ends that one
+        )
+
+    def do(self, job: _Job) -> Answer | None:
+        """The answer; None if the process is dead."""
+        if self.process.returncode is not None:
+            return None
+        order = {"folder": job.folder, "files": job.files, "size": job.size}
+        try:
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.flush()
+            said = json.loads(self.process.stdout.readline())
+            whole = self.process.stdout.readinto(job.pixels) == len(job.pixels)
+        except (BrokenPipeError, ValueError):  # it ended before, or within its first line
+            whole = False
+        if not whole:
+            self._say_how_it_ended()
+            return None
+        digests = bytes.fromhex(said["digests"])
+        each = [digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)]
+        return Answer(each, dict(said["damaged"]))
+
+    def _say_how_it_ended(self) -> None:
+        how = ending(self.process.wait())
+        log.warning("a process that reads images %s; going on without it", how)
+
+    def end(self) -> None:
+        self.process.kill()  # it holds nothing that could be lost
+        with suppress(BrokenPipeError), self.process:
+            pass
