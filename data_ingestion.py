@@ -15,6 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy
+import PIL
+
 import constants
 from helper import UserError, description_path, read_json, shown, time_name
 from pipeline import safe_pickle
@@ -265,8 +268,6 @@ class Ingestion:
         return {name: len(split["label"]) for name, split in raw.splits.items()}
 
     def _description(self, place: Path, raw: RawDataset) -> dict:
-        from importlib.metadata import version  # slow to import
-
         return {
             "raw_dataset": shown(place),
             "content": raw.digest,
@@ -280,8 +281,8 @@ class Ingestion:
             "warnings": raw.warnings,
             "versions": {
                 "pipeline": constants.VERSION,
-                "numpy": version("numpy"),
-                "pillow": version("pillow"),
+                "numpy": numpy.__version__,
+                "pillow": PIL.__version__,
             },
         }
 
