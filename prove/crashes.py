@@ -50,7 +50,7 @@ INGESTION_PARTS = (
     "data_ingestion:Ingestion._publish",
     "data_ingestion:Ingestion._description",
     "pipeline.raw_dataset:rows_of",
-    "pipeline.raw_dataset:read_image",
+    "pipeline.reader_processes:read_images",
 )
 ANALYSIS_PARTS = (
     "model_analysis:load_checkpoint",

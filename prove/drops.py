@@ -22,6 +22,7 @@ from PIL import Image
 
 import constants
 import data_ingestion
+from pipeline import reader_processes
 from pipeline.log_lines import log
 from prove import Result
 from tests.conftest import make_raw_dataset
@@ -126,7 +127,8 @@ def while_reading(action: Callable[[int], object]) -> Iterator[None]:
         done = iter(range(1, 10**9))
         return read(place, stock, size, lambda count: (progress(count), action(next(done))))
 
-    with mock.patch.object(data_ingestion, "read", read_and_tell):
+    one_at_once = mock.patch.object(reader_processes, "MOST_AT_ONCE", 1)
+    with one_at_once, mock.patch.object(data_ingestion, "read", read_and_tell):
         yield
 
 
