@@ -1,18 +1,25 @@
 """The model that a file in `models/` describes. To build it is to run the file."""
 
 import importlib.util
+import pickle
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from helper import UserError, printable
+from pipeline import safe_pickle
+from pipeline.own_classes import has_own_classes, written_out
+from pipeline.quiet_keras import import_keras
+
+OWN_WAYS = ("fit", "train_step", "compute_loss")
 
 
 def build(path: Path, input_shape: tuple[int, ...], num_classes: int) -> object:
     """The model that `build_model` in the file at `path` gives for these shapes.
 
     Raises:
-        UserError: the file has no build_model, or it gives something else than class probabilities.
+        UserError: the file has no build_model, or it gives something else than class probabilities,
+            or what no checkpoint can hold.
     """
     name = f"models/{printable(path.name)}"
     build_model = getattr(_import_file(path), "build_model", None)
@@ -20,7 +27,7 @@ def build(path: Path, input_shape: tuple[int, ...], num_classes: int) -> object:
         raise UserError(
             f"{name} has no build_model(input_shape, num_classes). Copy the example in models/README.md."
         )
-    model = build_model(input_shape, num_classes)
+    model = _with_input(build_model(input_shape, num_classes), input_shape, name)
     shape = getattr(model, "output_shape", None)
     if shape != (None, num_classes):
         found = f"a model with output shape {shape}" if shape else f"a {type(model).__name__}"
@@ -28,7 +35,36 @@ def build(path: Path, input_shape: tuple[int, ...], num_classes: int) -> object:
             f"{name}: build_model gave {found}, expected a Keras model with output shape"
             f' {(None, num_classes)}. End it with Dense(num_classes, activation="softmax").'
         )
+    if has_own_classes(model):
+        _check_checkpoint(model, name)
     return model
+
+
+def _with_input(model: object, input_shape: tuple[int, ...], name: str) -> object:
+    """A model that knows its shapes only when it is called becomes a layer of one that has an input."""
+    keras = import_keras()
+    if not isinstance(model, keras.Model) or hasattr(model, "output_shape"):
+        return model
+    own = [way for way in OWN_WAYS if getattr(type(model), way) is not getattr(keras.Model, way)]
+    if own:
+        raise UserError(
+            f"{name}: {printable(type(model).__name__)} has a {own[0]} of its own, which would not be"
+            " used. Remove it: the hyperparameter set says how the model is trained."
+        )
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, model(inputs))
+
+
+def _check_checkpoint(model: object, name: str) -> None:
+    """Now, and not when it has been trained."""
+    try:
+        safe_pickle.loads(pickle.dumps(written_out(model)), "a checkpoint of it")
+    except Exception as error:  # whatever the model's own code raises
+        raise UserError(
+            f"{name}: no checkpoint could be made of it, as that holds Keras's own layers and"
+            f" operations alone ({safe_pickle.in_short(error)}). In its call(), use keras.layers and"
+            " keras.ops, and give each layer a name of its own or none."
+        ) from error
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -14,9 +14,11 @@ import io
 import pickle
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO, ClassVar
 
 import numpy as np
@@ -117,7 +119,7 @@ def _load(file: BinaryIO, name: str) -> object:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise PickleError(
-            f"{name} is no whole pickle of this project ({_in_short(error)})."
+            f"{name} is no whole pickle of this project ({in_short(error)})."
             " Not loaded. Make it again or delete it."
         ) from None
     if not whole:
@@ -127,7 +129,7 @@ def _load(file: BinaryIO, name: str) -> object:
     return content
 
 
-def _in_short(error: Exception) -> str:
+def in_short(error: Exception) -> str:
     """Its first sentence: Keras goes on for pages, and says how to switch its safe mode off."""
     text = printable(error).split(". ")[0].rstrip(".")[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -264,10 +266,22 @@ class _Model(_Fixed):
         """Keras's own unpickling leaves safe mode off; here it is on."""
         keras = import_keras()
 
-        with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        with tempfile.NamedTemporaryFile(suffix=".keras") as file, _nothing_registered(keras):
             file.write(self.archive.content)
             file.flush()
             return keras.saving.load_model(file.name, compile=False, safe_mode=True)
+
+
+@contextmanager
+def _nothing_registered(keras: ModuleType) -> Iterator[None]:
+    """Keras would hand each registered class, with all that it can do, to an archive that names it."""
+    registered = keras.saving.get_custom_objects()
+    kept = dict(registered)
+    registered.clear()
+    try:
+        yield
+    finally:
+        registered.update(kept)
 
 
 _MODEL = _Name()

@@ -22,6 +22,7 @@ from helper import UserError, description_path, printable
 from pipeline import event_log, fitting, resume, safe_pickle
 from pipeline.dataset import hold_out, load_split
 from pipeline.model_file import build
+from pipeline.own_classes import written_out
 from pipeline.quiet_keras import import_keras
 from pipeline.stage import keep_trying
 
@@ -208,7 +209,7 @@ class Training:
         self.lengths = event_log.sizes(self.logs)
 
     def _publish(self, model: object, history: dict[str, list[float]], run: dict) -> None:
-        content = {"model": model, "history": history, "run": run}
+        content = {"model": written_out(model), "history": history, "run": run}
         metrics = {name: values[run["best_epoch"] - 1] for name, values in history.items()}
         description = {"run": run, "metrics": metrics, "versions": versions()}
         self.keep_writing(

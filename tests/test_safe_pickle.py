@@ -415,6 +415,7 @@ ASKED = [
     ending_in("numpy.testing.runstring", text("import canary"), b"}"),
     ending_in("keras.src.saving.saving_lib.load_model", text("canary")),
     ending_in("keras.src.models.model.Model"),
+    ending_in("models.mine.Mine"),
     ending_in("keras.src.layers.core.lambda_layer.Lambda"),
     ending_in("keras.config.enable_unsafe_deserialization"),
     ending_in("pipeline.safe_pickle._load"),
@@ -852,6 +853,22 @@ def test_a_model_archive_that_reaches_outside_is_refused_and_runs_nothing(
     assert is_no_whole_pickle(content)
     assert [event for event in heard if event != "shutil.rmtree"] == []
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_class_that_is_registered_in_this_process_is_not_handed_out(keras, archive, tmp_path):
+    @keras.saving.register_keras_serializable(package="mine")
+    class Layer(keras.layers.Layer):
+        def __init__(self, **_):
+            (tmp_path / "ran").touch()
+
+    names = {"module": "mine", "class_name": "Layer", "registered_name": "mine>Layer"}
+    try:
+        for names_it in (in_first_layer(**names), lambda config: config.update(names)):
+            assert is_no_whole_pickle(model_pickle(changed(archive, names_it)))
+        assert not (tmp_path / "ran").exists()
+        assert keras.saving.get_registered_object("mine>Layer") is Layer
+    finally:
+        keras.saving.get_custom_objects().pop("mine>Layer")
 
 
 def test_a_model_is_loaded_only_after_the_pickle_was_read_to_its_end(keras, archive, monkeypatch):
