@@ -295,10 +295,10 @@ def test_a_crop_shows_another_part_of_each_image_and_nothing_beside_it():
     batches.begin(0)
     images, _ = batches[0]
     assert images.shape == (32, 25, 25, 3)
-    tops, bottoms = images[:, 0, 12, 0], images[:, -1, 12, 0]
+    tops, bottoms = (images[:, row, 12, 0].astype(int) for row in (0, -1))
     # 0.6 of the rows are seen, wherever they are, and none is a repeated border.
     assert bottoms - tops == pytest.approx(0.6 * 240, abs=10)
-    assert len(set(np.round(tops))) > 10
+    assert len(set(tops)) > 5
     assert tops.min() < 20 < 70 < tops.max()
 
 
