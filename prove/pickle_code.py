@@ -22,6 +22,7 @@ import numpy as np
 import constants
 from pipeline import safe_pickle
 from pipeline.model_file import build
+from pipeline.own_classes import written_out
 from pipeline.quiet_keras import import_keras
 from pipeline.safe_pickle import PickleError
 from prove import Result, some
@@ -285,12 +286,35 @@ def build_model(input_shape, num_classes):
     pooled = layers.GlobalAveragePooling2D()(layers.RandomFlip()(joined))
     return Model(pixels, layers.Dense(num_classes, activation="softmax")(pooled))
 """
+SUBCLASSED = """
+import keras
+from keras import layers
+
+class Mine(keras.Model):
+    def __init__(self, classes):
+        super().__init__()
+        self.classes = classes
+        self.first, self.pool = layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()
+        self.drop = layers.Dropout(0.5)
+        self.last = layers.Dense(classes, activation="softmax", dtype="float32")
+
+    def call(self, images, training=False):
+        return self.last(self.drop(self.pool(self.first(images / 255)), training=training))
+
+    def get_config(self):
+        return {"classes": self.classes}
+
+def build_model(input_shape, num_classes):
+    return Mine(num_classes)
+"""
 
 
 def _models(folder: Path, full: bool) -> Iterator[tuple[str, object]]:
-    """A model of each shipped kind, and one with all that a functional one may have."""
-    (folder / "functional.py").write_text(FUNCTIONAL)
-    for path in (folder / "functional.py", *sorted(constants.MODELS.glob("*.py"))):
+    """A model of each shipped kind, one with all that a functional one may have, a subclassed one."""
+    own = folder / "functional.py", folder / "subclassed.py"
+    for path, code in zip(own, (FUNCTIONAL, SUBCLASSED), strict=True):
+        path.write_text(code)
+    for path in (*own, *sorted(constants.MODELS.glob("*.py"))):
         for size in (32, 48) if full else (32,):
             yield f"{path.stem} {size}", build(path, (size, size, 3), 10)
 
@@ -300,7 +324,9 @@ def _honest(name: str, model: object) -> str | None:
         np.random.default_rng(0).integers(0, 256, (8, *model.input_shape[1:])).astype("float32")
     )
     expected = model.predict(images, verbose=0)
-    _, refusal, loaded = _load(pickle.dumps({"model": model, "history": {"loss": [0.5]}}))
+    _, refusal, loaded = _load(
+        pickle.dumps({"model": written_out(model), "history": {"loss": [0.5]}})
+    )
     if refusal:
         return f"{name}: {refusal}"
     equal = np.array_equal(loaded["model"].predict(images, verbose=0), expected)
