@@ -1,6 +1,5 @@
 """What all pictures share: one look, and text that stays within its room. Knows no picture."""
 
-import warnings
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, get_font_names
-
-from helper import printable
+from matplotlib.font_manager import FontProperties, findfont, get_font, get_font_names
 
 DPI = 130
 MARGIN = 0.4  # inches, on every side of every picture
@@ -25,7 +22,8 @@ RIGHT = LinearSegmentedColormap.from_list("right", ["#dfeaf3", "#a3c1da", "#1f4e
 MOST_CHARACTERS = 200  # of a name that are measured before it is cut to the room there is
 
 # Scripts and symbols that the bundled DejaVu Sans lacks, as common systems supply them. Only those
-# installed are asked for: matplotlib logs a complaint about each that is not.
+# installed are asked for: matplotlib logs a complaint about each that is not. Fonts of coloured emoji
+# are not among them, since it cannot draw from those.
 FALLBACKS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei"),
     *("Malgun Gothic", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans Arabic"),
@@ -49,9 +47,8 @@ STYLE = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """One look for all pictures, put back afterwards, and quiet about missing characters."""
-    with rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently", UserWarning)
+    """One look for all pictures, put back afterwards."""
+    with rc_context(STYLE):
         yield
 
 
@@ -93,16 +90,37 @@ def fit(text: str, room: float, size: float, weight: str = "normal") -> str:
 
     The middle, because long names of sibling classes often differ at their ends.
     """
-    text = printable(text)
-    if len(text) <= MOST_CHARACTERS and text_width(text, size, weight) <= room:
-        return text
+    signs = spelled(text, weight)
+    whole = "".join(signs)
+    if len(signs) <= MOST_CHARACTERS and text_width(whole, size, weight) <= room:
+        return whole
 
     def shortened(kept: int) -> str:
-        return text[: kept - kept // 3].rstrip() + "…" + text[len(text) - kept // 3 :].lstrip()
+        start, end = signs[: kept - kept // 3], signs[len(signs) - kept // 3 :]
+        return "".join(start).rstrip() + "…" + "".join(end).lstrip()
 
-    lengths = range(min(len(text), MOST_CHARACTERS))
+    lengths = range(min(len(signs), MOST_CHARACTERS))
     too_long = bisect(lengths, room, key=lambda kept: text_width(shortened(kept), size, weight))
     return shortened(max(too_long - 1, 0))
+
+
+def spelled(text: str, weight: str) -> list[str]:
+    """The characters of `text`, each that is not printable or in no font as its code, such as \\u732b.
+
+    The boxes that stand for missing characters are alike: the names of two classes would be, too.
+    """
+    drawable = characters(tuple(STYLE["font.family"]), weight)
+    return [
+        c if c.isprintable() and ord(c) in drawable else c.encode("unicode_escape").decode()
+        for c in str(text)
+    ]
+
+
+@lru_cache
+def characters(families: tuple[str, ...], weight: str) -> set[int]:
+    """Those that one of these fonts has."""
+    paths = (findfont(FontProperties(family=family, weight=weight)) for family in families)
+    return {code for path in paths for code in get_font(path).get_charmap()}
 
 
 @lru_cache(maxsize=10_000)  # a table measures the same words again and again

@@ -18,7 +18,7 @@ HOSTILE = [
     "=cmd",
     "<script>",
     "two\nlines \x1b[31m",
-    "猫 😀",
+    "猫 😀 قطة \u202egpj",
     "",
     "half \ud800",
     "w" * 5000,

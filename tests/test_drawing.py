@@ -1,5 +1,8 @@
+import re
+
+import numpy as np
 import pytest
-from pictures import texts_of
+from pictures import pixels, texts_of
 
 from pipeline import drawing
 
@@ -15,6 +18,54 @@ def test_dollar_signs_are_text_and_no_formula():
 def test_a_name_with_a_newline_stays_on_one_line():
     with drawing.house_style():
         assert drawing.fit("two\nlines", 3, 10) == "two\\nlines"
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [
+        ("猫 and 犬", r"\u732b and \u72ac"),  # two characters, not two boxes that are alike
+        ("🐈 👩\u200d👧", r"\U0001f408 \U0001f469\u200d\U0001f467"),
+        ("\u202egpj.exe", r"\u202egpj.exe"),
+        ("\x1b[31m", r"\x1b[31m"),
+        ("half \ud800", r"half \ud800"),
+        ("قطة חתול é Ω ❤", "قطة חתול é Ω ❤"),
+    ],
+)
+def test_what_no_font_has_is_drawn_as_its_code(name, drawn, monkeypatch):
+    monkeypatch.setitem(drawing.STYLE, "font.family", ["DejaVu Sans"])  # matplotlib brings it
+    with drawing.house_style():
+        for weight in ("normal", "bold"):
+            assert drawing.fit(name, 9, 10, weight) == drawn
+
+
+def test_what_a_fallback_has_is_drawn_as_it_is(monkeypatch):
+    families = ["DejaVu Sans", "DejaVu Sans Mono"]  # matplotlib brings both; the second has it
+    monkeypatch.setitem(drawing.STYLE, "font.family", families)
+    with drawing.house_style():
+        assert drawing.fit("\N{APL FUNCTIONAL SYMBOL I-BEAM}", 3, 10) == "⌶"
+
+
+def ink(text: str) -> np.ndarray:
+    """Where the picture of `text` is dark, cut to that."""
+    with drawing.house_style():
+        figure = drawing.new_figure(3, 1)
+        drawing.write(figure, 0.5, 0.3, text, 2, fontsize=30)
+        dark = pixels(drawing.png(figure, {})).min(axis=-1) < 128
+    columns = np.flatnonzero(dark.any(axis=0))
+    return dark[:, columns[0] : columns[-1] + 1]
+
+
+def test_a_name_in_a_script_from_the_right_is_drawn_from_the_right():
+    last = ink("ב")
+    assert np.array_equal(ink("אב")[:, : last.shape[1]], last)
+    assert ink("قطة").shape[1] < ink("ق ط ة").shape[1]  # and Arabic letters join
+
+
+def test_a_code_is_never_cut():
+    with drawing.house_style():
+        for tenths in range(60):
+            short = drawing.fit("\U0001f408" * 12, tenths / 10, 10)
+            assert re.fullmatch(r"(\\U0001f408)*…?(\\U0001f408)*", short)
 
 
 @pytest.mark.parametrize("room", [0.3, 1.0, 2.5])
