@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import api, summary_v2
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from helper import flush_folder
+from helper import flush_folder, printable
 
 # Keras's names for the curves, so that they line up with those of other Keras programs.
 TAGS = {"loss": "epoch_loss", "accuracy": "epoch_accuracy"}
@@ -47,7 +47,12 @@ def write_hyperparameters(logs: Path, name: str, settings: dict[str, object]) ->
     columns = summary_v2.hparams_config_pb(
         hparams=[api.HParam(key) for key in settings], metrics=metrics
     )
-    _append(logs, [columns, summary_v2.hparams_pb(settings, trial_id=name)], step=0)
+    # A name can hold half a character, for which an event file has no form, or escapes.
+    values = {
+        key: printable(value) if isinstance(value, str) else value
+        for key, value in settings.items()
+    }
+    _append(logs, [columns, summary_v2.hparams_pb(values, trial_id=printable(name))], step=0)
 
 
 def sizes(logs: Path) -> dict[str, int]:

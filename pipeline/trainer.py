@@ -134,11 +134,12 @@ class Training:
         fit = fitting.Fit(model, settings, len(fitted))
         self.steps = fit.steps
         try:
-            self._begin(fit)
+            resumed = self._resume(fit)
         except (KeyError, TypeError, ValueError):
             # It was kept by a Keras that built this model differently.
             resume.forget(job.folder)
             return self.train()
+        self._begin(fit, resumed)
         if not fit.run(split, fitted, held_out, self):
             return self.report(event="paused", epoch=fit.epochs_done)
         run = {
@@ -172,14 +173,19 @@ class Training:
         resume.save(self.job.folder, self.job.description["key"], epoch + 1, state)
         self.lengths = lengths
 
-    def _begin(self, fit: fitting.Fit) -> None:
-        """Go on from the last whole epoch of an earlier process, or begin afresh."""
+    def _resume(self, fit: fitting.Fit) -> bool:
+        """Go back to the last whole epoch of an earlier process, if there is one."""
         try:
             state = resume.load(self.job.folder, self.job.description["key"])
-            fit.restore(state)
-            self.lengths, self.before = state["logs"], state["seconds"]
-            self.keep_writing(lambda: event_log.cut_back(self.logs, self.lengths))
         except resume.NothingToResume:
+            return False
+        fit.restore(state)
+        self.lengths, self.before = state["logs"], state["seconds"]
+        self.keep_writing(lambda: event_log.cut_back(self.logs, self.lengths))
+        return True
+
+    def _begin(self, fit: fitting.Fit, resumed: bool) -> None:
+        if not resumed:
             self.keep_writing(self._clear)
             self.keep_writing(self._log_hyperparameters)
         self._began = time.monotonic()

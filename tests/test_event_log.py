@@ -49,6 +49,14 @@ def test_the_hparams_tab_gets_its_columns_and_values(tmp_path):
     assert b"validation accuracy" in content["_hparams_/experiment"]
 
 
+def test_a_name_that_no_event_file_can_hold_is_spelled_out(tmp_path):
+    event_log.write_hyperparameters(tmp_path, "a run \udcff", {"model": "half \ud800\n\x1b[31m"})
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    values = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    assert rb"half \ud800\n\x1b[31m" in values
+
+
 def test_what_was_written_after_the_last_kept_epoch_is_taken_back(tmp_path):
     event_log.write_hyperparameters(tmp_path, "run", {"epochs": 5})
     for epoch in range(3):

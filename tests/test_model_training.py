@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import constants
 import data_ingestion
 import model_training
+from pipeline import trainer
+from pipeline.hyperparameters import SETTINGS
 
 TINY = """
 from keras import Input, Sequential, layers
@@ -72,6 +75,32 @@ def weights(path):
     subprocess.run([sys.executable, "-c", program, path, target], check=True, capture_output=True)
     with np.load(target) as arrays:
         return list(arrays.values())
+
+
+def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
+    """It must not be taken for a state that another Keras has kept, which is another try's reason."""
+    tries = []
+
+    def fail(*_):
+        tries.append(1)
+        raise ValueError("a name that cannot be written")
+
+    monkeypatch.setattr(trainer.event_log, "write_hyperparameters", fail)
+    monkeypatch.setattr(trainer.Training, "_clear", lambda _: None)  # it empties standard output
+    job = {
+        "name": "run",
+        "dataset": str(workplace / "data" / "dataset" / f"{dataset_name(workplace)}.pkl"),
+        "model": str(workplace / "models" / "tiny.py"),
+        "checkpoint": str(workplace / "run.pkl"),
+        "description": {
+            **dict.fromkeys(["key", "dataset", "model", "hyperparameter_set"], ""),
+            "settings": {key: setting.default for key, setting in SETTINGS.items()},
+        },
+    }
+    training = trainer.Training(trainer.Job(**job), lambda **_: None, threading.Event())
+    with pytest.raises(ValueError, match="a name that cannot be written"):
+        training.train()
+    assert tries == [1]
 
 
 def test_it_tells_what_it_does_and_how_far_it_is(workplace, told):
