@@ -23,6 +23,8 @@ INGESTION_RECORD = "data_ingestion_settings.pkl"
 TRAINING_RECORD = "model_training_settings.pkl"
 ANALYSIS_RECORD = "model_validation_settings.pkl"
 TIME_NAME = "%Y-%m-%d %H:%M:%S.%f"
+# Bytes. A file's name has 255 at the most, and this one is made of a run's:
+MOST_IN_NAME = 255 - len(".confusion_matrix_.pkl.png.partial")
 
 # The pair whose runs keep the plain name of their dataset.
 DEFAULT_MODEL = "cnn"

@@ -11,6 +11,7 @@ Writes  data/model_analysis_results/: plot_model_<run>.pkl.png, visualize_errors
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ class Analysis:
                 digest = checkpoint.sha256
                 if self._is_done(digest, self.inventory.reports.get(checkpoint.run)):
                     continue
+                _check_length(path)
                 return Task(path, digest, self.inventory.dataset_of(checkpoint))
             except FileNotFoundError:
                 continue  # it went while we looked
@@ -215,6 +217,15 @@ class Analysis:
         if self._said.get(path) != text:
             self._said[path] = text
             log.error("%s: %s", printable(path.stem), text)
+
+
+def _check_length(path: Path) -> None:
+    length, most = len(os.fsencode(path.stem)), constants.MOST_IN_NAME
+    if length > most:
+        raise UserError(
+            f"its name has {length} bytes, expected {most} at the most, as files are named after it."
+            " Give it and the .json beside it a shorter one."
+        )
 
 
 def _entry_of(run: str, accuracy: float) -> dict:

@@ -94,12 +94,26 @@ class Run:
     @property
     def names(self) -> tuple[str, str]:
         """Its name, and the one it has if another run took that: an edited model or set."""
-        return self.plain_name, f"{self.long_name}__{self.key[:8]}"
+        end = f"__{self.key[:8]}"
+        return _for_a_file(self.plain_name, end), _for_a_file(self.long_name + end, end)
 
     def name_in(self, checkpoints: Path) -> str:
         """The name for its checkpoint, so that none is ever overwritten."""
         plain, own = self.names
         return own if (checkpoints / f"{plain}.pkl").exists() else plain
+
+
+def _for_a_file(name: str, end: str) -> str:
+    """A name, or as much of it as files can be named after, with an `end` that no other run has.
+
+    Bytes that are no UTF-8 are spelled out: TensorBoard reads no folder that has them in its name.
+    """
+    name = name.encode("utf-8", "backslashreplace").decode()
+    if len(name.encode()) <= constants.MOST_IN_NAME:
+        return name
+    while len((name + end).encode()) > constants.MOST_IN_NAME:
+        name = name[:-1]
+    return name + end
 
 
 class RunQueue:

@@ -41,6 +41,22 @@ def test_pictures_and_figures_appear_under_their_names(data, dataset, capsys):
     assert f"test accuracy {report(data, dataset)['accuracy']:.3f}, 3 pictures" in said
 
 
+def test_a_checkpoint_whose_name_is_too_long_is_named_and_in_nobodys_way(data, dataset, capsys):
+    put_checkpoint(data, "a" * 222, dataset)
+    put_checkpoint(data, "b" * 221, dataset, seed=1)
+    assert analyze(data) == 1
+    assert report(data, "b" * 221)["test_images"] == 15
+    assert (
+        f"{'a' * 222}: its name has 222 bytes, expected 221 at the most, as files are named after"
+        " it. Give it and the .json beside it a shorter one." in capsys.readouterr().out
+    )
+    for ending in (".pkl", ".json"):
+        path = data / "model_checkpoints" / f"{'a' * 222}{ending}"
+        path.rename(path.with_name(f"a{ending}"))
+    assert analyze(data) == 0
+    assert report(data, "a")["test_images"] == 15
+
+
 def test_it_tells_what_it_does_and_how_far_it_is(data, dataset, told):
     put_checkpoint(data, dataset, dataset)
     analyze(data)

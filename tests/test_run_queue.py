@@ -84,6 +84,21 @@ def test_the_shipped_pair_keeps_the_name_of_the_dataset_and_any_other_is_spelled
     assert one_run.queue.look()[0].long_name == f"{time}__cnn__default"
 
 
+@pytest.mark.parametrize("letter", ["m", "猫", "\udcff"])
+def test_a_run_whose_name_is_too_long_for_a_file_has_a_shorter_one_of_its_own(folders, letter):
+    folders.dataset("d")
+    folders.model(letter * (240 // len(os.fsencode(letter))), MODEL)
+    folders.set("one " + "s" * 200, "epochs = 2\n")
+    folders.set("two " + "s" * 200, "epochs = 3\n")
+    found = {name for run in folders.queue.look() for name in run.names}
+    assert len(found) == 2
+    for name in found:
+        assert name.startswith("d__\\udcff" if letter == "\udcff" else f"d__{letter}")
+        for ending in (".json", ".pkl.png"):
+            path = folders.models / f".confusion_matrix_{name}{ending}.partial"
+            path.touch()
+
+
 def test_names_that_start_with_an_underscore_or_a_dot_and_other_endings_take_no_part(one_run):
     before = one_run.keys()
     for hidden in ("_x", ".x", "__init__", ".cnn.py.partial"):
