@@ -19,6 +19,7 @@ from pipeline.drawing import (
     ORANGE,
     RED,
     RIGHT,
+    STYLE,
     axes_at,
     fit,
     heading,
@@ -184,9 +185,15 @@ def draw_image(axes: Axes, image: np.ndarray) -> None:
 def write_caption(
     figure: Figure, x: float, y: float, room: float, true: str, predicted: str, confidence: str
 ) -> None:
-    write(figure, x, y, f"true: {true}", room)
-    write(figure, x, y + 0.19, f"predicted: {predicted}", room, color=RED)
+    write(figure, x, y, with_head("true: ", true, room), room)
+    write(figure, x, y + 0.19, with_head("predicted: ", predicted, room), room, color=RED)
     write(figure, x, y + 0.38, f"confidence: {confidence}", room, color=GREY)
+
+
+def with_head(head: str, name: str, room: float) -> str:
+    """`head` whole, and as much of `name` as there is room for beside it."""
+    size = STYLE["font.size"]
+    return head + fit(name, room - text_width(head, size) - 0.02, size)
 
 
 def confusion_plot(

@@ -1,4 +1,5 @@
 import logging
+import re
 import warnings
 
 import numpy as np
@@ -69,6 +70,17 @@ def test_metadata_can_be_read_back():
     for png in all_pngs():
         text = opened(png).text
         assert {key: text[key] for key in METADATA} == METADATA
+
+
+@pytest.mark.parametrize("name", ["🐈 👩\u200d👧", "W" * 300, "=cmd|' /C calc'!A0"])
+def test_a_caption_is_cut_in_its_name_alone(name):
+    with drawing.house_style():
+        figure = drawing.new_figure(3, 3)
+        plots.write_caption(figure, 0, 0, 1.45, name, name, "50.0 %")
+        true, predicted, _ = texts_of(figure)
+        assert max(drawing.text_width(text, 9.5) for text in (true, predicted)) <= 1.45
+    assert re.fullmatch(r"true: (\\U|WW|=c).*", true)
+    assert re.fullmatch(r"predicted: (\\U|WW|=c).*", predicted)
 
 
 def test_half_a_character_in_the_metadata_is_spelled_out():
