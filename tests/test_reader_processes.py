@@ -115,6 +115,20 @@ def test_a_process_that_ends_at_once_is_done_without(folder, said, monkeypatch):
     }
 
 
+def test_what_a_process_gives_half_is_read_here(folder, tmp_path_factory, said, monkeypatch):
+    half = tmp_path_factory.mktemp("bin") / "python"
+    half.write_text("""#!/bin/sh
+read job
+echo '{"digests": "", "damaged": []}'
+printf half
+""")
+    half.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(half))
+    with ImageReaders(SIZE, 1, 7) as readers:
+        assert read(readers, folder) == read_here(folder)
+    assert said() == ["a process that reads images ended with exit status 0; going on without it"]
+
+
 def test_too_many_open_files_end_the_reading_and_no_more(folder):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ImageReaders(SIZE, 0, 7) as readers:
