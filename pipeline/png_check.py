@@ -5,11 +5,15 @@ a signature, then chunks of length, type, content and CRC, from IHDR over IDAT t
 """
 
 import struct
-import zlib
 from functools import lru_cache
 from typing import NamedTuple
 
 import constants
+
+try:
+    from isal import isal_zlib as zlib  # takes half the time
+except ImportError:  # it is not there for every kind of machine
+    import zlib
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
