@@ -3,7 +3,8 @@
 # make test   set up and pass the tests
 # make prove  try promises that are hard to keep on every case: needs strace and root, and 2 hours
 # make lint   ruff
-# make bench  measure: how soon each stage reacts, what it costs while idle, how its queue grows
+# make bench  measure: how soon each stage reacts, what it costs while idle, how its queue grows, how
+#             fast images are ingested beside others (pip install -r benchmarks/requirements.txt)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,6 +51,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/reaction.py
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/ingestion.py
 
 clean:
 	rm -rf .venv
