@@ -23,7 +23,10 @@ ENDED = ("trained", "paused", "failed", "hindered")
 # A server that has imported TensorFlow, and used nothing of it yet, forks a process for each run: it
 # begins within milliseconds, and whatever its model does to it, no other run and no later one sees it.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["pipeline.fitting", "pipeline.trainer"])
+# The last two are what a new process imports once more with the stage's script, by Python's own rule.
+_context.set_forkserver_preload(
+    ["pipeline.fitting", "pipeline.trainer", "pipeline.folder_watch", "run_queue"]
+)
 
 
 class TrainingProcesses:
