@@ -287,6 +287,21 @@ def test_shifted_images_differ_but_keep_size_and_range():
     assert len({image.tobytes() for image in images}) > 5
 
 
+def test_augmented_pixels_are_pixels_of_the_image():
+    images = augmented(flip="horizontal_and_vertical", shift=0.2, crop=0.2)
+    assert images.dtype == np.uint8
+    assert set(images.flat) == {0, 200}
+
+
+def test_each_batch_of_an_epoch_is_augmented_in_its_own_way():
+    part = {"img": np.stack([np.arange(192, dtype=np.uint8).reshape(8, 8, 3)] * 64)}
+    part["class"] = np.eye(2, dtype=np.float32)[[0] * 64]
+    batches = fitting.Batches(part, np.arange(64), 32, {**DEFAULTS, "augmentation.shift": 0.4})
+    batches.begin(0)
+    assert np.array_equal(batches[0][0], batches[0][0])
+    assert not np.array_equal(batches[0][0], batches[1][0])
+
+
 def test_a_crop_shows_another_part_of_each_image_and_nothing_beside_it():
     ramp = np.broadcast_to(np.arange(0.0, 250, 10)[:, None, None], (25, 25, 3)).astype(np.uint8)
     part = {"img": np.stack([ramp] * 32), "class": np.eye(2, dtype=np.float32)[[0] * 32]}
