@@ -57,9 +57,12 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
         models_by_datasets = ModelsByDatasets(cross_tests)
         log.info("watching %s", shown(folders[0]))
         while True:
+            began = time.thread_time()
             inventory.look()
+            task = keep_trying(analysis.next_task, log.error, options.once)
+            look = time.thread_time() - began
             leaderboard.update()
-            if task := keep_trying(analysis.next_task, log.error, options.once):
+            if task:
                 analysis.analyze(task)
             elif test := cross_tests.next_test():  # one, as a new checkpoint goes first
                 status.say(f"testing {test.report.run} on other datasets")
@@ -70,7 +73,7 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
                     return analysis.all_well and cross_tests.all_well
                 import_keras()  # takes seconds: better now than when a checkpoint comes
                 status.say("waiting")
-                watch.wait()
+                watch.wait(look=look)
 
 
 @dataclass

@@ -111,7 +111,7 @@ def train_what_waits(options: argparse.Namespace) -> bool:
         try:
             keep_trying(training.start_what_fits, log.error, options.once)
             while processes.running or not options.once:
-                changed = watch.wait()
+                changed = watch.wait(look=training.seconds_per_look)
                 if training.take_reports() or changed:
                     keep_trying(training.start_what_fits, log.error, options.once)
                 if not processes.running:
@@ -131,6 +131,8 @@ class Training:
         self.checkpoints = options.data / constants.CHECKPOINTS
         self.record = Ledger(options.data / constants.TRAINING_RECORD, self._trained_on_disk)
         self.all_well = True
+        self.seconds_per_look = 0.0
+        self._listed, self._listed_at = set(), float("-inf")
         self._problems: list[str] = []
         self._remove_leftovers()
         if options.retry_failed:
@@ -138,28 +140,39 @@ class Training:
 
     def start_what_fits(self) -> None:
         """Start the most urgent runs that wait, as far as there is a place for them."""
+        began = time.thread_time()
         waiting = self.waiting()
         while run := next(waiting, None):
             if len(self.processes.running) < self.places:
                 self._start(run)
             else:
-                return self._make_room(run)
-        return None
+                self._make_room(run)
+                break
+        self.seconds_per_look = time.thread_time() - began
 
     def waiting(self) -> Iterator[Run]:
         """The runs that are neither trained nor failed nor being trained, the most urgent first."""
         runs = self.queue.look()
         self._say_problems()
-        there = set(os.listdir(self.checkpoints))  # noqa: PTH208 - names are all it takes
+        there = self._checkpoint_names()
         busy = {process.run.key for process in self.processes.running}
         for run in runs:
             entry = self.record.entries.get(run.key, {})
-            if entry.get("state") == "failed":
-                self.all_well = False
-            elif entry.get("state") == "trained" and f"{entry['name']}.pkl" in there:
+            state = entry.get("state")
+            if state == "trained" and entry["name"] in there:
                 continue  # a checkpoint that somebody deleted is trained again
+            if state == "failed":
+                self.all_well = False
             elif run.key not in busy and not self._adopt(run):
                 yield run
+
+    def _checkpoint_names(self) -> set[str]:
+        """The checkpoints there are; thousands are not listed after each epoch."""
+        if time.monotonic() >= self._listed_at + constants.LOOK_AGAIN:
+            self._listed_at = time.monotonic()
+            files = os.listdir(self.checkpoints)  # noqa: PTH208 - names are all it takes
+            self._listed = {name.removesuffix(".pkl") for name in files if name.endswith(".pkl")}
+        return self._listed
 
     def take_reports(self) -> bool:
         """Record what became of runs. Returns whether one ended or finished an epoch: a time to choose."""
@@ -225,6 +238,7 @@ class Training:
             key, entry = self._on_disk(name)
             if key == run.key:
                 self._enter(run, **entry)
+                self._listed.add(name)
                 return True
         return False
 

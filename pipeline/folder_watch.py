@@ -75,22 +75,33 @@ class FolderWatch:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until something may have changed, or for `wake`, or `seconds`, LOOK_AGAIN at the most.
+    def wait(self, seconds: float | None = None, look: float = 0.0) -> bool:
+        """Wait until something may have changed, or for `wake`, or `seconds`, or until a look without
+        any event is due: after LOOK_AGAIN, or later where the last look took long, `look` seconds.
 
         Returns:
-            whether it is time to look: something may have changed, or it is LOOK_AGAIN since this
+            whether it is time to look: something may have changed, or it is that long since this
             last said so. (A stage that waits for nothing else may look each time.)
         """
-        longest = constants.POLL if self._observer is None else constants.LOOK_AGAIN
-        self._woken.wait(longest if seconds is None else max(0.0, min(seconds, longest)))
+        longest = constants.POLL if self._observer is None else _pause_after(look)
+        until = time.monotonic() + (longest if seconds is None else min(seconds, longest))
+        mended = self._woken_or_mended(until)
         self._woken.clear()
         changed, self._changed = self._changed, False
         long_ago = time.monotonic() >= self._said + longest
-        if self._mend() or changed or long_ago:
+        if mended or changed or long_ago:
             self._said = time.monotonic()
             return True
         return False
+
+    def _woken_or_mended(self, until: float) -> bool:
+        """Returns whether it was mended, for which it does not wait as long as for the next look."""
+        while True:
+            pause = min(until - time.monotonic(), constants.LOOK_AGAIN)
+            woken, mended = self._woken.wait(max(0.0, pause)), self._mend()
+            over = self._observer is None or time.monotonic() >= until
+            if woken or mended or over:
+                return mended
 
     def wake(self) -> None:
         """End another thread's wait, though nothing changed in the folders."""
@@ -162,6 +173,13 @@ class FolderWatch:
         if trouble and trouble != self._trouble:
             log.warning("%s", trouble)
         self._trouble = trouble
+
+
+def _pause_after(look: float) -> float:
+    """Until the next look without any event, so that with thousands of files, too, it costs next to
+    nothing."""
+    rarely = min(look / constants.LOOK_SHARE, constants.LOOK_AT_LEAST)
+    return max(constants.LOOK_AGAIN, rarely)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -10,7 +10,8 @@ from conftest import ROOT
 from watchdog.observers.inotify import InotifyEmitter, InotifyObserver
 from watchdog.observers.inotify_c import InotifyFD
 
-from pipeline.folder_watch import FolderWatch
+import constants
+from pipeline.folder_watch import FolderWatch, _pause_after
 from pipeline.log_lines import log
 
 
@@ -143,6 +144,20 @@ def test_a_dead_thread_of_the_observer_is_reported_and_mended(
     assert watch.wait(0)
     assert log_lines() == [f"the watch on {folder} had died; watching again"]
     assert woken(watch, folder, lambda: (folder / "newer").write_text("x"))
+
+
+@pytest.mark.timeout(60)
+def test_a_watch_that_died_is_mended_however_rarely_the_owner_looks(watch, tmp_path, monkeypatch):
+    watch.wait(0)
+    monkeypatch.setattr(constants, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(constants, "LOOK_AT_LEAST", 3600)
+    watch._observer.stop()
+    assert watch.wait(look=60)
+
+
+@pytest.mark.parametrize(("look", "pause"), [(0, 5), (0.005, 5), (0.02, 20), (0.2, 90)])
+def test_the_longer_a_look_takes_the_less_often_it_is_done(look, pause):
+    assert _pause_after(look) == pytest.approx(pause)
 
 
 def test_trying_to_watch_again_and_again_leaves_nothing_behind(tmp_path, log_lines, monkeypatch):

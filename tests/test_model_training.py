@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import data_ingestion
 import model_training
 from pipeline import trainer
 from pipeline.hyperparameters import SETTINGS
+from run_queue import RunQueue
 
 TINY = """
 from keras import Input, Sequential, layers
@@ -171,6 +173,23 @@ from pipeline import resume
 
 resume.forget = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def test_what_was_trained_since_the_checkpoints_were_listed_is_entered_once(workplace):
+    train(workplace)
+    [path] = checkpoints(workplace)
+    record = workplace / "data" / "model_training_settings.pkl"
+    queue = RunQueue(workplace / "data", workplace / "models", workplace / "sets")
+    stage = model_training.parse(options(workplace))
+    stage.data = workplace / "data"
+    training = model_training.Training(queue, SimpleNamespace(running=[]), stage)
+    path.rename(path.with_suffix(".aside"))
+    assert len(list(training.waiting())) == 1
+    path.with_suffix(".aside").rename(path)
+    assert list(training.waiting()) == []
+    entered = record.stat()
+    assert list(training.waiting()) == []
+    assert record.stat().st_ino == entered.st_ino
 
 
 def test_dying_between_the_checkpoint_and_the_news_of_it_is_no_failure(workplace, capsys):
