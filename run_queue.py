@@ -252,7 +252,9 @@ def _named(datasets: list[Dropped]) -> list[Dropped]:
     """A copy without a description is the same dataset as the original with its class names."""
     names = {dataset.digest: dataset.class_names for dataset in datasets if dataset.class_names}
     return [
-        replace(dataset, class_names=dataset.class_names or names.get(dataset.digest, ()))
+        dataset
+        if dataset.class_names or dataset.digest not in names
+        else replace(dataset, class_names=names[dataset.digest])
         for dataset in datasets
     ]
 

@@ -22,7 +22,7 @@ class Dataset:
     changed: float
     kind: Kind | None  # None without a description
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.path.stem
 
@@ -39,7 +39,7 @@ class Checkpoint:
     hyperparameter_set: str
     priorities: tuple[float, float]  # of the model and of the set, when it was trained
 
-    @property
+    @cached_property
     def run(self) -> str:
         return self.path.stem
 
@@ -97,6 +97,7 @@ class Inventory:
         results = data / constants.RESULTS
         self._reports = Descriptions(results, _report)
         self._cross_tested = Descriptions(results / constants.OTHER_DATASETS, _cross_tested)
+        self._ordered: tuple = ()  # what the order of the checkpoints was told from
         self.look()
 
     def look(self) -> None:
@@ -151,6 +152,9 @@ class Inventory:
     def _look_for_checkpoints(self) -> list[Checkpoint]:
         described = self._described_checkpoints.look()
         names = _pickles(self._checkpoints)
+        if self._ordered == (described, names, self.datasets):
+            return self.checkpoints
+        self._ordered = described, names, self.datasets
         found = [described.get(name) or self._checkpoint(name, {}) for name in names]
         times = {name: self.time_of(name) for name in {one.dataset for one in found}}
         by_urgency = sorted(found, key=lambda one: one.urgency)

@@ -58,6 +58,27 @@ def test_a_dataset_that_was_named_by_hand_is_as_old_as_its_file(tmp_path):
     assert order(tmp_path) == ["yours", NEWEST, "mine", OLDEST, "gone"]
 
 
+def test_a_later_look_sees_what_came_went_or_changed_its_place(tmp_path):
+    path = put_dataset(tmp_path, "mine", changed=1_000_000_000)
+    for name in (NEWEST, "mine"):
+        put_checkpoint(tmp_path, name, {"dataset": name})
+    inventory = Inventory(tmp_path)
+
+    def later():
+        inventory.look()
+        return [checkpoint.run for checkpoint in inventory.checkpoints]
+
+    assert later() == later() == [NEWEST, "mine"]
+    os.utime(path, (2_000_000_000, 2_000_000_000))
+    assert later() == ["mine", NEWEST]
+    put_checkpoint(tmp_path, "other", {"dataset": "mine", "model_priority": -1})
+    assert later() == ["mine", "other", NEWEST]
+    put_checkpoint(tmp_path, "other", {"dataset": "mine", "model_priority": 1})
+    assert later() == ["other", "mine", NEWEST]
+    (tmp_path / "model_checkpoints" / "mine.pkl").unlink()
+    assert later() == ["other", NEWEST]
+
+
 @pytest.mark.parametrize(
     "run",
     [
