@@ -3,8 +3,7 @@
 # make test   set up and pass the tests
 # make prove  try promises that are hard to keep on every case: needs strace and root, and 2 hours
 # make lint   ruff
-# make bench  measure: how soon each stage reacts, what it costs while idle, how its queue grows, how
-#             fast images are ingested beside others (pip install -r benchmarks/requirements.txt)
+# make bench  measure, beside other tools; half an hour. QUICK=1 or ONLY="product chain" make it shorter
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -47,11 +46,15 @@ format: .venv/installed-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-prove.txt
 	@touch $@
 
-bench: .venv/installed
-	$(BIN)/python benchmarks/reaction.py
-	$(BIN)/python benchmarks/idle.py
-	$(BIN)/python benchmarks/growth.py
-	$(BIN)/python benchmarks/ingestion.py
+bench: benchmarks/.venv/installed
+	benchmarks/.venv/bin/python benchmarks/results.py $(ONLY)
+
+benchmarks/.venv/installed: requirements.txt benchmarks/requirements.txt
+	@echo "setting up benchmarks/.venv, with the tools to compare with (once)"
+	@$(PYTHON) -m venv benchmarks/.venv
+	@benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+	  $(^:%=-r %)
+	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv benchmarks/.venv

@@ -1,6 +1,6 @@
 """How does the queue grow? The choice of the next run, and recording a result, by runs on record.
 
-python benchmarks/growth.py        some seconds
+python benchmarks/growth.py        under a minute; draws benchmarks/growth.png, too
 """
 
 import logging
@@ -12,51 +12,70 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib
 from processes import ROOT
+from records import put_checkpoints, put_datasets
+from tables import QUICK, markdown, progress, spread
 
 sys.path.insert(0, str(ROOT))
 
 import model_training
-from pipeline import safe_pickle
 from run_queue import RunQueue
 
-SIZES = ((10, 10), (100, 10), (1000, 10))  # datasets and sets
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+SETS = 10
+DATASETS = (10, 100, 1000) if QUICK else (10, 30, 100, 300, 1000)
 ROUNDS = 15
+CHOICE, LISTING, RECORDING = "choice", "choice, folder listed anew", "recording"
 
 
 def main() -> int:
     logging.disable()  # nothing is said of a record that is made anew
-    print(
-        f"{'runs on record':>14}{'datasets':>10}{'first look':>12}{'choice':>10}{'recording':>11}"
-    )
-    for datasets, sets in SIZES:
+    found = {}
+    for datasets in DATASETS:
+        progress(f"{datasets * SETS:,} runs on record")
         with tempfile.TemporaryDirectory() as folder:
-            first, choice, recording = measure(Path(folder), datasets, sets)
-        print(
-            f"{datasets * sets:>14,}{datasets:>10,}{first:>9.1f} ms{choice:>7.1f} ms{recording:>8.1f} ms"
+            found[datasets * SETS] = measure(Path(folder), datasets)
+    rows = [
+        [f"{runs:,}", f"{runs // SETS:,}", *(spread(times[name], ".1f") for name in times)]
+        for runs, times in found.items()
+    ]
+    print("## How does the queue grow with the runs on record?\n")
+    print(
+        markdown(
+            ["runs", "datasets", *(f"{name}, ms" for name in (CHOICE, LISTING, RECORDING))], rows
         )
+    )
+    print(f"""
+Median (least-most) of {ROUNDS} in milliseconds, all runs but one being trained. The names in the folder of
+checkpoints are listed anew every 5 s at the most; recording ends with the file flushed to the disk.
+
+![Cost of a choice, by runs on record](growth.png)""")
+    draw(found)
     return 0
 
 
-def measure(folder: Path, datasets: int, sets: int) -> tuple[float, float, float]:
-    """Milliseconds of the first look, of a later choice and of recording a result, all but one
-    run being trained already."""
-    data = folder / "data"
-    for path in (data / "dataset", data / "model_checkpoints", folder / "models", folder / "sets"):
-        path.mkdir(parents=True)
-    for number in range(datasets):
-        name = f"2022-06-08 20:{number // 60:02}:{number % 60:02}.000000.pkl"
-        safe_pickle.publish(data / "dataset" / name, [number], {"counts": {"train": 100}})
-    (folder / "models" / "tiny.py").write_text("def build_model(shape, classes): ...\n")
-    for number in range(sets):
-        (folder / "sets" / f"s{number}.toml").write_text(f"epochs = {number + 1}\n")
-    queue = RunQueue(data, folder / "models", folder / "sets")
-    first = milliseconds(queue.look)
-    training = stage(queue, data)
-    train_all_but_one(training)
-    choice = median_of(lambda: next(training.waiting()))
-    recording = median_of(lambda: training.record.record("a key", state="trained", name="a name"))
-    return first, choice, recording
+def measure(folder: Path, datasets: int) -> dict[str, list[float]]:
+    """Milliseconds of choosing the last run there is, and of recording a result."""
+    queue = put_datasets(folder, datasets, SETS)
+    put_checkpoints(folder / "data", queue.look()[:-1])
+    training = stage(queue, folder / "data")
+    next(training.waiting())
+
+    def choose() -> None:
+        next(training.waiting())
+
+    def list_and_choose() -> None:
+        training._listed_at = float("-inf")
+        next(training.waiting())
+
+    def record() -> None:
+        training.record.record("a key", state="trained", name="a name")
+
+    actions = {CHOICE: choose, LISTING: list_and_choose, RECORDING: record}
+    return {name: [milliseconds(action) for _ in range(ROUNDS)] for name, action in actions.items()}
 
 
 def stage(queue: RunQueue, data: Path) -> model_training.Training:
@@ -65,28 +84,34 @@ def stage(queue: RunQueue, data: Path) -> model_training.Training:
     return model_training.Training(queue, processes, SimpleNamespace(**options))
 
 
-def train_all_but_one(training: model_training.Training) -> None:
-    """As if: each run has a checkpoint's name and an entry in the record."""
-    entry = {"state": "trained", "model": "tiny", "seconds": 1.0, "images": 100, "accuracy": 0.9}
-    entries = {}
-    for run in training.queue.look()[:-1]:
-        (training.checkpoints / f"{run.plain_name}.pkl").touch()
-        (training.checkpoints / f"{run.plain_name}.json").touch()
-        (training.checkpoints / run.plain_name).mkdir()
-        entries[run.key] = {**entry, "name": run.plain_name, "epochs": 3}
-    last, (key, final) = dict(list(entries.items())[:-1]), list(entries.items())[-1]
-    training.record._know(last)
-    training.record.record(key, **final)
-
-
-def median_of(action: Callable[[], object]) -> float:
-    return statistics.median(milliseconds(action) for _ in range(ROUNDS))
-
-
 def milliseconds(action: Callable[[], object]) -> float:
     began = time.perf_counter()
     action()
     return 1000 * (time.perf_counter() - began)
+
+
+def draw(found: dict[int, dict[str, list[float]]]) -> None:
+    """Milliseconds, and for a choice microseconds for each run on record: flat is linear growth."""
+    figure, (whole, each) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    runs = list(found)
+    for name in (CHOICE, LISTING, RECORDING):
+        middle = [statistics.median(times[name]) for times in found.values()]
+        whole.plot(runs, middle, "o-", label=name)
+        if name != RECORDING:  # which is mostly the disk's time
+            per_run = [1000 * one / number for one, number in zip(middle, runs, strict=True)]
+            each.plot(runs, per_run, "o-", label=name)
+    whole.axhline(20, color="0.6", linestyle="--", linewidth=1)
+    whole.annotate("20 ms", (runs[-1], 20), (0, 4), textcoords="offset points", ha="right")
+    whole.set(title="Milliseconds", yscale="log")
+    whole.yaxis.set_major_formatter("{x:g}")
+    whole.legend(frameon=False)
+    each.set(title="Microseconds for each run on record", ylim=0)
+    for panel in (whole, each):
+        panel.set(xscale="log", xlabel="runs on record")
+        panel.xaxis.set_major_formatter("{x:,.0f}")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.3)
+    figure.savefig(Path(__file__).with_suffix(".png"), dpi=110)
 
 
 if __name__ == "__main__":
