@@ -21,11 +21,12 @@ def save(folder: Path, key: str, epochs: int, state: dict) -> None:
     Two lines go before it, the digest of all that follows and some JSON, not into a file beside:
     the two could not be replaced at one stroke.
     """
-    head = json.dumps({"key": key, "epochs": epochs}).encode()
-    content = head + b"\n" + pickle.dumps({"key": key, **state}, protocol=safe_pickle.PROTOCOL)
+    head = json.dumps({"key": key, "epochs": epochs}).encode() + b"\n"
+    content = pickle.dumps({"key": key, **state}, protocol=safe_pickle.PROTOCOL)
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / FILE) as file:
-        file.write(_digest(content) + b"\n" + content)
+        # Not joined before: that would copy many megabytes, twice, after each epoch.
+        file.writelines([_digest(head, content), b"\n", head, content])
 
 
 def load(folder: Path, key: str) -> dict:
@@ -61,5 +62,8 @@ def forget(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()
+def _digest(*parts: bytes) -> bytes:
+    sha256 = hashlib.sha256()
+    for part in parts:
+        sha256.update(part)
+    return sha256.hexdigest().encode()
