@@ -101,7 +101,7 @@ def draw(found: dict[int, dict[str, list[float]]]) -> None:
             per_run = [1000 * one / number for one, number in zip(middle, runs, strict=True)]
             each.plot(runs, per_run, "o-", label=name)
     whole.axhline(20, color="0.6", linestyle="--", linewidth=1)
-    whole.annotate("20 ms", (runs[-1], 20), (0, 4), textcoords="offset points", ha="right")
+    whole.annotate("20 ms", (runs[0], 20), (0, 4), textcoords="offset points")
     whole.set(title="Milliseconds", yscale="log")
     whole.yaxis.set_major_formatter("{x:g}")
     whole.legend(frameon=False)

@@ -2,7 +2,6 @@
 
 import os
 import queue
-import resource
 import subprocess
 import sys
 import threading
@@ -85,12 +84,6 @@ def run(command: list[object], place: Path) -> str:
         said = (ended.stdout + ended.stderr)[-2000:]
         raise RuntimeError(f"{command[:2]} ended with {ended.returncode}: {said}")
     return ended.stdout
-
-
-def cpu_seconds_of_ended() -> float:
-    """CPU time of all processes that this one has started and that have ended."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent.ru_utime + spent.ru_stime
 
 
 def resident_mb(pid: int) -> float:

@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from processes import ROOT, cpu_seconds_of_ended, python
+from processes import ROOT, python
 from tables import NOT_INSTALLED, QUICK, alternating, installed, markdown, ratio, spread
 
 sys.path.insert(0, str(ROOT))
@@ -66,11 +66,11 @@ def main() -> int:
     for name in contestants:
         if name in times:
             share = f"{ratio(times[name], times[OURS]):.2f}"
-            rows.append([name, spread(times[name], ".1f"), share, f"{task.cpu[name]:.0f}"])
+            rows.append([name, spread(times[name], ".1f"), share])
         else:
-            rows.append([name, NOT_INSTALLED, "", ""])
+            rows.append([name, NOT_INSTALLED, ""])
     print(f"## How long do {task.runs} runs take, started cold?\n")
-    print(markdown(["", "seconds", f"{OURS} / it", "CPU seconds"], rows))
+    print(markdown(["", "seconds", f"{OURS} / it"], rows))
     print(f"""
 {DATASETS} datasets (1,797 digits, {IMAGE_SIZE} x {IMAGE_SIZE}, split anew) x 2 models (`cnn`, LeNet-5) x
 {len(LEARNING_RATES)} learning rates; {EPOCHS} epochs, batches of {BATCH_SIZE}, the same images held out. This
@@ -95,7 +95,6 @@ class Task:
             self._write_sets(precision)
         self._ingest()
         self.images = [self._as_npz(path) for path in sorted((self.data / "dataset").glob("*.pkl"))]
-        self.cpu: dict[str, float] = {}
 
     def _write_sets(self, precision: str) -> None:
         sets = self.folder / precision
@@ -139,11 +138,9 @@ class Task:
 
     def _timed(self, name: str, work: Callable[[], str | None]) -> float:
         """Seconds: what `work` says itself, or else what it took."""
-        began, before = time.perf_counter(), cpu_seconds_of_ended()
+        began = time.perf_counter()
         said = work()
-        took = time.perf_counter() - began
-        self.cpu[name] = cpu_seconds_of_ended() - before
-        return float(said) if name == LIMIT else took
+        return float(said) if name == LIMIT else time.perf_counter() - began
 
     def this_project(self, precision: str) -> None:
         checkpoints = self.data / "model_checkpoints"
