@@ -76,9 +76,9 @@ def test_metadata_can_be_read_back():
 def test_a_caption_is_cut_in_its_name_alone(name):
     with drawing.house_style():
         figure = drawing.new_figure(3, 3)
-        plots.write_caption(figure, 0, 0, 1.45, name, name, "50.0 %")
+        plots.write_caption(figure, 0, 0, 1.8, name, name, "50.0 %")
         true, predicted, _ = texts_of(figure)
-        assert max(drawing.text_width(text, 9.5) for text in (true, predicted)) <= 1.45
+        assert max(drawing.text_width(text, 9.5) for text in (true, predicted)) <= 1.8
     assert re.fullmatch(r"true: (\\U|WW|=c).*", true)
     assert re.fullmatch(r"predicted: (\\U|WW|=c).*", predicted)
 
