@@ -89,6 +89,8 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
 
     monkeypatch.setattr(trainer.event_log, "write_hyperparameters", fail)
     monkeypatch.setattr(trainer.Training, "_clear", lambda _: None)  # it empties standard output
+    # TensorFlow takes this only before its first use in a process.
+    monkeypatch.setattr(trainer.fitting, "use_devices", lambda *_: None)
     job = {
         "name": "run",
         "dataset": str(workplace / "data" / "dataset" / f"{dataset_name(workplace)}.pkl"),
