@@ -17,7 +17,7 @@ run: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/honcho start
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n auto $(if $(CI),--cov)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(if $(CI),--cov)
 
 prove: .venv/installed-prove
 	$(BIN)/python -m prove
