@@ -106,7 +106,7 @@ def _found(
     change: Callable[[Stock], object] = lambda _: None,
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """What is said against the table, and the rows that are read if nothing is."""
-    (raw / "train" / "groundtruth.csv").write_bytes(content or table.content())
+    (raw / "train" / "groundtruth.csv").write_bytes(table.content() if content is None else content)
     with open(raw / "test" / "groundtruth.csv", "w", newline="") as file:
         csv.writer(file).writerows((image, table.rows[0][1]) for image in FILES[:TEST])
     stock = take_stock(raw)
@@ -133,9 +133,9 @@ def _spoiled(spoil: Callable[[str, str], str]) -> Callable[[Path, random.Random]
         line = table.place[which]
         table.lines[line] = spoil(*table.rows[which])
         said, _ = _found(raw, table)
-        return (
-            None if _names_row(said, line + 1) else f"row {line + 1}, {table.content()!r}: {said}"
-        )
+        # The first row without a file's name may be a header: then its image is in no row.
+        named = _names_row(said, line + 1) or (not line and _names_file(said, table.rows[which][0]))
+        return None if named else f"row {line + 1}, {table.content()!r}: {said}"
 
     return attempt
 
@@ -189,7 +189,7 @@ def _damaged(damage: Callable[[bytes, random.Random], bytes]) -> Callable:
             return None if all(map(REASON.match, said)) else f"{content!r}: {said}"
         text = io.StringIO(content.decode("utf-8-sig"), newline="")
         there = [row for row in csv.reader(text, skipinitialspace=True) if "".join(row).strip()]
-        header = len(there) > len(rows) and ".png" not in "".join(there[0]).lower()
+        header = len(there) > len(rows) and ".png" not in there[0][0].lower()
         return None if len(there) - header == len(rows) else f"{content!r}: {rows}"
 
     return attempt
