@@ -41,6 +41,11 @@ def make_raw_dataset(
     return folder
 
 
+def unmeasured() -> dict[str, str]:
+    """The environment for a process whose coverage is not measured: to do so opens and writes files."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("COV")}
+
+
 def put_report(data: Path, run: str, dataset: str, accuracy: float, **more: object) -> Path:
     """What an analysis leaves behind, as far as the pictures of many runs use it."""
     _, model, hyperparameter_set = (*run.split("__"), "", "")[:3]

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy
 import pandas
 import pytest
+from conftest import unmeasured
 from PIL import Image
 
 import constants
@@ -211,6 +212,7 @@ def test_a_disk_that_refuses_a_file_leaves_nothing_but_one_line(tmp_path):
     done = subprocess.run(
         command("--output", tmp_path / "d"),
         preexec_fn=small_files_only,
+        env=unmeasured(),
         capture_output=True,
         text=True,
     )

@@ -5,6 +5,7 @@ import sys
 import types
 
 import pytest
+from conftest import unmeasured
 
 import constants
 from prove import PROOFS, Missing, Result, scenes, some, system_calls
@@ -14,7 +15,9 @@ from prove.__main__ import main
 @pytest.mark.parametrize("name", PROOFS)
 def test_the_promise_holds_in_a_few_cases(name):
     command = [sys.executable, "-m", "prove", "--few", name]
-    ended = subprocess.run(command, cwd=constants.ROOT, capture_output=True, text=True)
+    ended = subprocess.run(
+        command, cwd=constants.ROOT, env=unmeasured(), capture_output=True, text=True
+    )
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr[-2000:]}"
 
 
@@ -38,7 +41,9 @@ def test_warm_processes_make_the_system_calls_of_the_scripts(tmp_path):
         options = system_calls.record(tmp_path / "log")
         script = [sys.executable, f"{prepared.scene.script}.py", *prepared.scene.options(folder)]
         strace = ["strace", "-f", "--seccomp-bpf", *options, *script, "--once"]
-        subprocess.run(strace, cwd=constants.ROOT, check=True, capture_output=True)
+        subprocess.run(
+            strace, cwd=constants.ROOT, env=unmeasured(), check=True, capture_output=True
+        )
         cold = changing_calls(tmp_path / "log", folder)
     warm = changing_calls(prepared.folder / "log", prepared.folder / "undisturbed")
     assert cold == warm
