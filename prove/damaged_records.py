@@ -1,7 +1,7 @@
 """A damaged record costs no history: it is rebuilt from the results, and nothing is done again.
 
-The record of each stage is removed, emptied, cut after each byte, and each of its bytes is changed;
-then the stage is started.
+The record of each stage is removed, emptied, cut after every eighth byte, and every eighth of its
+bytes is changed; then the stage is started. That no damage is overlooked is for `damage` to prove.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def prove(full: bool) -> Result:
 def _cases(scene: Prepared) -> list[Case]:
     """What is left of the record; None for nothing."""
     content = scene.scene.record(scene.folder / "undisturbed").read_bytes()
-    places = range(len(content))
+    places = range(0, len(content), 8)
     return [
         (scene, "removed", None),
         *((scene, f"cut after {place} bytes", content[:place]) for place in places),
