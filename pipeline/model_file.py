@@ -8,7 +8,7 @@ from types import ModuleType
 
 from helper import UserError, printable
 from pipeline import safe_pickle
-from pipeline.own_classes import has_own_classes, written_out
+from pipeline.own_classes import has_own_classes, has_own_functions, written_out
 from pipeline.quiet_keras import import_keras
 
 OWN_WAYS = ("fit", "train_step", "compute_loss")
@@ -35,7 +35,7 @@ def build(path: Path, input_shape: tuple[int, ...], num_classes: int) -> object:
             f"{name}: build_model gave {found}, expected a Keras model with output shape"
             f' {(None, num_classes)}. End it with Dense(num_classes, activation="softmax").'
         )
-    if has_own_classes(model):
+    if has_own_classes(model) or has_own_functions(model):
         _check_checkpoint(model, name)
     return model
 

@@ -6,6 +6,7 @@ and no checkpoint ever says which code to run. What is trained is the model as i
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FunctionType
 
 from pipeline.quiet_keras import import_keras
 
@@ -31,9 +32,22 @@ def has_own_classes(layer: object) -> bool:
     """Whether a layer, or one in it, computes what a class or a lambda says that is not Keras's."""
     function_of_its_own = import_keras().layers.Lambda
     return any(
-        type(one).__module__.split(".")[0] != "keras" or isinstance(one, function_of_its_own)
+        _is_own(type(one)) or isinstance(one, function_of_its_own)
         for one in layer._flatten_layers()
     )
+
+
+def has_own_functions(layer: object) -> bool:
+    """Whether a layer, or one in it, was given a function that is not Keras's: activation=mine."""
+    return any(
+        isinstance(part, FunctionType) and _is_own(part)
+        for one in layer._flatten_layers()
+        for part in vars(one).values()
+    )
+
+
+def _is_own(named: type | FunctionType) -> bool:
+    return named.__module__.split(".")[0] != "keras"
 
 
 @contextmanager

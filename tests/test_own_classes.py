@@ -13,7 +13,7 @@ import model_training
 from helper import UserError, read_json
 from pipeline import fitting, safe_pickle
 from pipeline.model_file import build
-from pipeline.own_classes import has_own_classes, written_out
+from pipeline.own_classes import has_own_classes, has_own_functions, written_out
 from pipeline.quiet_keras import import_keras
 
 keras = import_keras()
@@ -174,6 +174,13 @@ def test_a_model_of_keras_own_layers_is_left_as_it_is():
     assert written_out(model) is model
 
 
+def test_a_function_of_keras_own_is_none_of_ones_own():
+    layer = keras.layers.Dense(
+        2, activation=keras.ops.relu, kernel_initializer=keras.initializers.Zeros()
+    )
+    assert not has_own_functions(keras.Sequential([keras.Input((4,)), layer]))
+
+
 def test_layers_are_called_as_ever_afterwards(tmp_path):
     ever = keras.layers.Layer.__call__
     written_out(build(model_file(tmp_path, HEAD + SUBCLASS), (4, 4, 3), 2))
@@ -186,7 +193,20 @@ WITH_TENSORFLOW = HEAD + SUBCLASS.replace("x = x / 255", "import tensorflow; x =
 OWN_FUNCTION = HEAD + SUBCLASS.replace(
     "Conv2D(6, 3), Block", "Conv2D(6, 3, activation=mine), Block"
 )
+WITH_FUNCTION = """
+def build_model(input_shape, num_classes):
+    i = keras.Input(input_shape)
+    return keras.Model(i, end(layers.Conv2D(6, 3, activation=FUNCTION)(i), num_classes))
+"""
 REFUSED = {
+    "a function in one of Keras's layers": (
+        HEAD + "def mine(x): return x * 2\n" + WITH_FUNCTION.replace("FUNCTION", "mine"),
+        r"models/mine.py: no checkpoint could be made of it, .*\. In its call\(\), use",
+    ),
+    "a lambda in one of Keras's layers": (
+        HEAD + WITH_FUNCTION.replace("FUNCTION", "lambda x: x * 2"),
+        r"models/mine.py: no checkpoint could be made of it, .*\. In its call\(\), use",
+    ),
     "TensorFlow's functions": (
         WITH_TENSORFLOW,
         r"models/mine.py: no checkpoint could be made of it, as that holds Keras's own layers and"
