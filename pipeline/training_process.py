@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import constants
+from helper import remove_partials
 from pipeline.stage import log, progress_bar
 from pipeline.status import status
 from pipeline.words import ending
@@ -50,6 +51,8 @@ class TrainingProcesses:
             process.ask_to_end()
         for process in self.running:
             process.stop()
+        for folder in {Path(process.job["checkpoint"]).parent for process in self.running}:
+            remove_partials(folder)
 
     def start(self, run: object, job: dict) -> None:
         _start_server()  # it may have been killed
@@ -131,6 +134,7 @@ class TrainingProcess:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        remove_partials(Path(self.job["checkpoint"]).with_suffix(""))  # it may have been writing
         self.progress.close()
 
     def _reason_of_death(self) -> str:

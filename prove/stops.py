@@ -101,18 +101,20 @@ def _stopped(
         yield f"{how}: {wrong}"
     if left := [path.name for path in folder.rglob("*.partial")]:
         yield f"{how}: left over are {left}"
-    if still := [pid for pid in started if _is_at_work(pid)]:
-        yield f"{how}: {len(still)} of its processes live on"
+    # The server of the training processes ends by itself, when it sees that the stage is gone.
+    while started and time.monotonic() - began < SOON:
+        started = [pid for pid in started if _lives(pid)]
+        time.sleep(0.02)
+    if started:
+        yield f"{how}: {len(started)} of its processes live on"
 
 
-def _is_at_work(pid: int) -> bool:
-    """The server of the training processes ends by itself, when it sees that the stage is gone."""
+def _lives(pid: int) -> bool:
     try:
-        about = Path(f"/proc/{pid}")
-        zombie = about.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        return not zombie and b"multiprocessing" not in about.joinpath("cmdline").read_bytes()
+        status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def _repeated(lines: list[str]) -> Iterator[str]:

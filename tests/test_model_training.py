@@ -314,7 +314,11 @@ def test_stopped_in_the_middle_it_loses_nothing_and_leaves_no_process(workplace,
     stage = start("model_training.py", *options(workplace), "--verbose")
     stage.wait_for("epoch 1 of 100000")
     [child] = children(stage.process.pid)
+    made = workplace / "data" / "model_checkpoints"
+    for folder in (made, *made.glob("*/")):  # as if it came in the midst of writing
+        (folder / ".a.partial").touch()
     assert stage.end(number, seconds=30) == 0
+    assert list(made.rglob("*.partial")) == []
     assert "stopped; " in stage.lines[-1]
     assert "of 100000 and goes on from there" in stage.lines[-1]
     assert not any("Traceback" in line for line in stage.lines)
