@@ -101,7 +101,8 @@ class TrainingProcess:
         self._timer = threading.Timer(timeout or threading.TIMEOUT_MAX, self._time_is_over)
         self._timer.daemon = True
         self._timer.start()
-        threading.Thread(target=self._listen, args=[take], daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, args=[take], daemon=True)
+        self._listening.start()
 
     def _time_is_over(self) -> None:
         self.timed_out = True
@@ -134,6 +135,9 @@ class TrainingProcess:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        self._listening.join()
+        self._connection.close()  # not whenever Python comes to collect garbage
+        self._process.close()
         remove_partials(Path(self.job["checkpoint"]).with_suffix(""))  # it may have been writing
         self.progress.close()
 

@@ -1,0 +1,32 @@
+import gc
+import threading
+from pathlib import Path
+
+from pipeline.training_process import TrainingProcesses
+
+JOB = {"name": "run", "dataset": "gone.pkl", "model": "gone.py"}
+
+
+def test_a_process_that_has_ended_keeps_no_descriptor_open(tmp_path):
+    news = threading.Event()
+    job = {
+        **JOB,
+        "checkpoint": str(tmp_path / "run.pkl"),
+        "description": {"settings": {"epochs": 1}},
+    }
+    gc.disable()
+    try:
+        with TrainingProcesses(news.set) as processes:
+            counts = [descriptors_after_one(processes, job, news) for _ in range(3)]
+    finally:
+        gc.enable()
+    assert counts[1] == counts[2] <= counts[0]
+
+
+def descriptors_after_one(processes, job, news):
+    processes.start(None, job)
+    while processes.running:
+        news.wait()
+        news.clear()
+        list(processes.reports())
+    return len(list(Path("/proc/self/fd").iterdir()))
