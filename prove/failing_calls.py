@@ -18,6 +18,8 @@ from prove.system_calls import Point, need_strace, points
 ERRORS = ("EIO", "ENOSPC", "EACCES", "EMFILE")
 A_WHILE = 0.2  # for what a call that fails last leads to
 SCENES = (FIRST, RUN, CHECKPOINT)
+# How often a stage looks at a file anew depends on the clock, and so do the last of its calls.
+NEVER, MOST_NEVER = "the call did not come", 0.02
 
 Case = tuple[Prepared, Point, str]
 
@@ -26,13 +28,16 @@ def prove(full: bool) -> Result:
     need_strace()
     cases = [case for scene in prepared(*SCENES, reading=True) for case in _cases(scene)]
     cases = some(cases, full, 12)
-    violations = [found for found in warm.each(_violation, cases) if found]
-    return Result(
-        len(cases),
-        len(cases) - len(violations),
-        f"{len(cases)} failing system calls, {len(violations)} violations",
-        violations,
-    )
+    found = list(warm.each(_violation, cases))
+    violations = [problem for problem in found if problem not in (None, NEVER)]
+    never = found.count(NEVER)
+    if never > len(cases) * MOST_NEVER:
+        violations.append(f"{never} of the {len(cases)} calls did not come again")
+    tried = len(cases) - never
+    figure = f"{tried} failing system calls, {len(violations)} violations"
+    if never:
+        figure += f" ({never} calls, which depend on the clock, did not come again)"
+    return Result(tried, tried - len(violations), figure, violations)
 
 
 def _cases(scene: Prepared) -> list[Case]:
@@ -50,6 +55,8 @@ def _violation(case: Case) -> str | None:
     scene, point, error = case
     with scene.copy() as folder:
         problems = _problems(scene, point, error, folder)
+    if problems == [NEVER]:
+        return NEVER
     return f"{scene.scene.name}, {point}: {error}: {'; '.join(problems)}" if problems else None
 
 
@@ -72,7 +79,7 @@ def _problems(scene: Prepared, point: Point, error: str, folder: Path) -> list[s
     finally:
         stage.end()
     if "(INJECTED)" not in log.read_text():
-        return ["the call did not fail"]
+        return [NEVER]
     if "Traceback" in stage.text():
         problems.append(f"a traceback:\n{stage.text()}")
     problems += sorted(torn(warm.call(account_of, folder)) - scene.torn)
