@@ -190,7 +190,7 @@ def test_trying_to_watch_again_and_again_leaves_nothing_behind(tmp_path, log_lin
         "InotifyEmitter(EventQueue(), ObservedWatch('.', recursive=False)).queue_events(1)",
     ],
 )
-def test_watchdogs_harmless_races_are_no_lines(race):
+def test_watchdogs_harmless_races_are_no_lines(tmp_path, race):
     program = """
         import warnings
         from watchdog.observers.api import EventQueue, ObservedWatch
@@ -201,7 +201,12 @@ def test_watchdogs_harmless_races_are_no_lines(race):
         """
     program = textwrap.dedent(program) + textwrap.dedent(race)
     ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program],
+        cwd=tmp_path,  # where nobody else comes by meanwhile, as other tests do in ROOT
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (ended.stdout, ended.stderr) == ("", "")
 
