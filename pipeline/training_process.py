@@ -52,7 +52,7 @@ class TrainingProcesses:
         for process in self.running:
             process.stop()
         for folder in {Path(process.job["checkpoint"]).parent for process in self.running}:
-            remove_partials(folder)
+            _tidy(folder)
 
     def start(self, run: object, job: dict) -> None:
         _start_server()  # it may have been killed
@@ -138,7 +138,7 @@ class TrainingProcess:
         self._listening.join()
         self._connection.close()  # not whenever Python comes to collect garbage
         self._process.close()
-        remove_partials(Path(self.job["checkpoint"]).with_suffix(""))  # it may have been writing
+        _tidy(Path(self.job["checkpoint"]).with_suffix(""))
         self.progress.close()
 
     def _reason_of_death(self) -> str:
@@ -148,6 +148,12 @@ class TrainingProcess:
         last = _last_words(Path(self.job["checkpoint"]).with_suffix("") / "training.log")
         no_result = " and no result" if status >= 0 else ""
         return f"the training process {ending(status)}{no_result}.{last}"
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a process was writing when it was ended; the next one would write over it, too."""
+    with suppress(OSError):
+        remove_partials(folder)
 
 
 def _start_server() -> None:
