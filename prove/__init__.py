@@ -4,7 +4,7 @@ A proof is a module in this folder, named in PROOFS. Its docstring begins with t
 `prove(full)` tries it: on every case if `full`, else on a few of them, as `make test` does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 PROOFS = (
@@ -54,3 +54,15 @@ class Missing(Exception):
 def some(cases: Sequence, full: bool, count: int) -> Sequence:
     """All `cases` if `full`, else about `count` of them, evenly spread."""
     return cases if full else cases[:: -(-len(cases) // count) or 1]
+
+
+def tried(
+    attempt: Callable[[object], str | None],
+    cases: Sequence,
+    figure: str,
+    each: Callable[[Callable, Sequence], Iterable] = map,
+) -> Result:
+    """The result of all `cases`: `attempt` says what did not hold, `figure` has {tried} and {broken}."""
+    violations = [found for found in each(attempt, cases) if found]
+    count, broken = len(cases), len(violations)
+    return Result(count, count - broken, figure.format(tried=count, broken=broken), violations)

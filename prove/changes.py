@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from prove import Result, some
-from prove.drops import bench, content_of, contents, make, tried, while_reading
+from prove import Result, some, tried
+from prove.drops import bench, content_of, contents, make, while_reading
 
 IMAGES = 9
 BEFORE, AFTER = 0, IMAGES + 1  # else: while so many images have been read
@@ -25,7 +25,7 @@ Case = tuple[int, str, Sequence[str], bool, int]
 
 def prove(full: bool) -> Result:
     cases = list(product(range(AFTER + 1), HOW, WHICH, (False, True), range(3)))
-    return tried(_violation, some(cases, full, 60), "lost or mixed:")
+    return tried(_violation, some(cases, full, 60), "lost or mixed: {broken} of {tried}")
 
 
 def _violation(case: Case) -> str | None:

@@ -6,7 +6,7 @@ bytes is changed; then the stage is started. That no damage is overlooked is for
 
 from pathlib import Path
 
-from prove import Result, some, warm
+from prove import Result, some, tried, warm
 from prove.account import Account, account_of, differences, is_passing
 from prove.scenes import CHECKPOINT, NEXT, RUN, Prepared, prepared
 
@@ -16,13 +16,8 @@ Case = tuple[Prepared, str, bytes | None]
 def prove(full: bool) -> Result:
     cases = [case for scene in prepared(NEXT, RUN, CHECKPOINT) for case in _cases(scene)]
     cases = some(cases, full, 12)
-    violations = [found for found in warm.each(_violation, cases) if found]
-    return Result(
-        len(cases),
-        len(cases) - len(violations),
-        f"{len(cases)} damaged records, {len(violations)} times something lost or done again",
-        violations,
-    )
+    figure = "{tried} damaged records, {broken} times something lost or done again"
+    return tried(_violation, cases, figure, warm.each)
 
 
 def _cases(scene: Prepared) -> list[Case]:

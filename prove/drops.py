@@ -24,18 +24,10 @@ import constants
 import data_ingestion
 from pipeline import reader_processes
 from pipeline.log_lines import log
-from prove import Result
 from tests.conftest import make_raw_dataset
 
 SIZE = 8  # pixels: as the images are, so that a dataset holds them as they are
 OPTIONS = ("--image-size", str(SIZE))
-
-
-def tried(attempt: Callable[[object], str | None], cases: Sequence, figure: str) -> Result:
-    """The result of all `cases`; `attempt` says what did not hold, `figure` what was broken."""
-    violations = [found for case in cases if (found := attempt(case))]
-    broken = len(violations)
-    return Result(len(cases), len(cases) - broken, f"{figure} {broken} of {len(cases)}", violations)
 
 
 def make(folder: Path, seed: int = 0) -> Path:

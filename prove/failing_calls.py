@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 
 from prove import Result, some, warm
-from prove.account import account_of, differences, torn
 from prove.scenes import CHECKPOINT, FIRST, RUN, Prepared, prepared
-from prove.system_calls import Point, need_strace, points
+from prove.system_calls import Point, need_strace
 
 ERRORS = ("EIO", "ENOSPC", "EACCES", "EMFILE")
 A_WHILE = 0.2  # for what a call that fails last leads to
@@ -42,11 +41,9 @@ def prove(full: bool) -> Result:
 
 def _cases(scene: Prepared) -> list[Case]:
     """Each call with each error; one that only reads with one."""
-    calls = scene.calls()
-    found = points(calls, scene.folder / "undisturbed")
     return [
         (scene, point, error)
-        for call, point in zip(calls, found, strict=True)
+        for call, point in scene.points()
         for error in (ERRORS if call.changes else ERRORS[:1])
     ]
 
@@ -82,10 +79,7 @@ def _problems(scene: Prepared, point: Point, error: str, folder: Path) -> list[s
         return [NEVER]
     if "Traceback" in stage.text():
         problems.append(f"a traceback:\n{stage.text()}")
-    problems += sorted(torn(warm.call(account_of, folder)) - scene.torn)
-    if scene.scene.run(folder) != scene.scene.status:
-        problems.append(f"started again, it ends badly\n{stage.text()}")
-    return problems + differences(warm.call(account_of, folder), scene.account)
+    return problems + scene.torn_in(folder) + scene.ends_otherwise(folder)
 
 
 def _until_done(stage: warm.Stage, scene: Prepared, folder: Path, log: Path) -> None:

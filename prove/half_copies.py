@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import constants
-from prove import Result, some
-from prove.drops import Bench, bench, content_of, contents, make, pieces, tried, while_reading
+from prove import Result, some, tried
+from prove.drops import Bench, bench, content_of, contents, make, pieces, while_reading
 
 LONG, SHORT = 3 * constants.SETTLE, 0.9 * constants.SETTLE
 Steps = Iterator[float]  # after each step of a copy: the longest pause that may follow
@@ -22,7 +22,7 @@ Steps = Iterator[float]  # after each step of a copy: the longest pause that may
 
 def prove(full: bool) -> Result:
     cases = [(way, seed) for way in (*WAYS, *TOOLS) for seed in range(80)]
-    return tried(_violation, some(cases, full, 60), "torn ingests:")
+    return tried(_violation, some(cases, full, 60), "torn ingests: {broken} of {tried}")
 
 
 def _violation(case: tuple[str, int]) -> str | None:

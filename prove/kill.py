@@ -4,10 +4,9 @@ Each stage is killed at each system call that changes something in its data fold
 alone and once together with its stage. Then the stage is started again and ends as if undisturbed.
 """
 
-from prove import Result, some, warm
-from prove.account import account_of, differences, torn
+from prove import Result, some, tried, warm
 from prove.scenes import SCENES, TRAINING, Prepared, prepared
-from prove.system_calls import Point, need_strace, points
+from prove.system_calls import Point, need_strace
 
 Case = tuple[Prepared, Point, bool]
 
@@ -16,21 +15,14 @@ def prove(full: bool) -> Result:
     need_strace()
     cases = [case for scene in prepared(*SCENES) for case in _cases(scene)]
     cases = some(cases, full, 16)
-    violations = [found for found in warm.each(_violation, cases) if found]
-    return Result(
-        len(cases),
-        len(cases) - len(violations),
-        f"kills at {len(cases)} system calls, {len(violations)} violations",
-        violations,
-    )
+    figure = "kills at {tried} system calls, {broken} violations"
+    return tried(_violation, cases, figure, warm.each)
 
 
 def _cases(scene: Prepared) -> list[Case]:
-    calls = scene.calls()
-    found = points(calls, scene.folder / "undisturbed")
     return [
         (scene, point, together)
-        for call, point in zip(calls, found, strict=True)
+        for call, point in scene.points()
         if call.changes
         for together in ([False, True] if point.process else [False])
     ]
@@ -52,10 +44,7 @@ def _problems(scene: Prepared, point: Point, together: bool, folder) -> list[str
     scene.scene.run(folder, strace=kill, die_together=together)
     if "killed by SIGKILL" not in log.read_text():
         return ["it was not killed"]
-    problems = sorted(torn(warm.call(account_of, folder)) - scene.torn)
+    problems = scene.torn_in(folder)
     # A trainer that is killed alone is a run that failed: for want of memory, say.
     retry = ["--retry-failed"] if scene.scene.script == TRAINING else []
-    status = scene.scene.run(folder, *retry)
-    if status != scene.scene.status:
-        problems.append(f"exit status {status} after it\n{(folder / 'said').read_text()}")
-    return problems + differences(warm.call(account_of, folder), scene.account)
+    return problems + scene.ends_otherwise(folder, *retry)

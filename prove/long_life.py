@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from prove import Result
+from prove.scenes import MODEL
 from prove.stages import Stage, children
-from prove.stops import MODEL, SET
+from prove.stops import SET
 from tests.conftest import make_raw_dataset
 
 # Bytes of memory per input that are no leak: its entries in the record, its report, its names in the

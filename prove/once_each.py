@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from prove import Result, some
-from prove.drops import Bench, bench, content_of, contents, make, tried
+from prove import Result, some, tried
+from prove.drops import Bench, bench, content_of, contents, make
 
 CONTENTS = 4
 
 
 def prove(full: bool) -> Result:
-    return tried(_violation, some(range(300), full, 8), "schedules with one doubled or lost:")
+    figure = "schedules with one doubled or lost: {broken} of {tried}"
+    return tried(_violation, some(range(300), full, 8), figure)
 
 
 def _violation(seed: int) -> str | None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prove import Result, some, warm
-from prove.account import account_of, differences, is_passing, torn
+from prove import Result, some, tried, warm
+from prove.account import is_passing
 from prove.scenes import SCENES, Prepared, prepared
 from prove.system_calls import Call, need_strace
 
@@ -33,24 +33,15 @@ def prove(full: bool) -> Result:
     need_strace()
     states = [state for scene in prepared(*SCENES) for state in _states(scene)]
     states = some(states, full, 12)
-    violations = [found for found in warm.each(_violation, states) if found]
-    return Result(
-        len(states),
-        len(states) - len(violations),
-        f"{len(states)} states of a disk after a power loss, {len(violations)} violations",
-        violations,
-    )
+    figure = "{tried} states of a disk after a power loss, {broken} violations"
+    return tried(_violation, states, figure, warm.each)
 
 
 def _violation(state: State) -> str | None:
     scene = state.scene
     with scene.copy() as folder:
         _lay_out(state.tree, folder / "data")
-        problems = sorted(torn(warm.call(account_of, folder)) - scene.torn)
-        status = scene.scene.run(folder)
-        if status != scene.scene.status:
-            problems.append(f"exit status {status} after it\n{(folder / 'said').read_text()}")
-        problems += differences(warm.call(account_of, folder), scene.account)
+        problems = scene.torn_in(folder) + scene.ends_otherwise(folder)
     return f"{scene.scene.name}, {state.what}: {'; '.join(problems)}" if problems else None
 
 

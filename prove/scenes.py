@@ -14,8 +14,8 @@ import constants
 from helper import description_path
 from pipeline.ledger import entries_in
 from prove import warm
-from prove.account import Account, account_of, plain, torn
-from prove.system_calls import Call, Point, calls_in, record
+from prove.account import Account, account_of, differences, plain, torn
+from prove.system_calls import Call, Point, calls_in, points, record
 from tests.conftest import make_raw_dataset
 
 INGESTION, TRAINING, ANALYSIS = "data_ingestion", "model_training", "model_analysis"
@@ -80,6 +80,22 @@ class Prepared:
     def calls(self) -> list[Call]:
         """The system calls on the data folder where nothing went wrong."""
         return calls_in(self.folder / "log", self.folder / "undisturbed" / "data")
+
+    def points(self) -> list[tuple[Call, Point]]:
+        """These calls, each with where strace finds it again."""
+        calls = self.calls()
+        return list(zip(calls, points(calls, self.folder / "undisturbed"), strict=True))
+
+    def torn_in(self, folder: Path) -> list[str]:
+        """What a fault in `folder` has torn."""
+        return sorted(torn(warm.call(account_of, folder)) - self.torn)
+
+    def ends_otherwise(self, folder: Path, *options: str) -> list[str]:
+        """The stage is started again in `folder`: what is different from where nothing went wrong."""
+        status = self.scene.run(folder, *options)
+        wrong = status != self.scene.status
+        said = [f"exit status {status} after it\n{(folder / 'said').read_text()}"] if wrong else []
+        return said + differences(warm.call(account_of, folder), self.account)
 
     def is_done(self, folder: Path) -> bool:
         """Whether all that there is to do is recorded, as done or as failed, and each file is there."""

@@ -16,19 +16,13 @@ from pathlib import Path
 
 import constants
 from prove import Result
+from prove.scenes import MODEL
 from prove.stages import Stage, children
 from tests.conftest import make_raw_dataset
 
 SOON = constants.STOP + 6.0  # seconds from the signal to the end
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IN_A_ROW = 5  # stops, before the stage may finish its work
-MODEL = """
-from keras import Input, Sequential, layers
-
-def build_model(input_shape, num_classes):
-    return Sequential([Input(input_shape), layers.Rescaling(1 / 255), layers.Flatten(),
-                       layers.Dense(num_classes, activation="softmax", dtype="float32")])
-"""
 SET = "epochs = {}\nbatch_size = 8\nearly_stopping_patience = 0\nvalidation_split = 0.25\n"
 EPOCH = re.compile(r"\| (\S+ \S+): epoch (\d+) of \d+")
 
