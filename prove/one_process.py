@@ -46,10 +46,9 @@ def _violations(script: str, count: int, draw: random.Random) -> Iterator[str]:
             make_raw_dataset(data / "raw_dataset" / "colours", train=30, test=9)
         said = []
         for moment in (draw.uniform(0, WORK), WORK):
-            begins_at = gate(count)
+            first = gate(count)
             stages = [
-                stack.enter_context(Stage(script, *options, begins_at=begins_at))
-                for _ in range(count)
+                stack.enter_context(Stage(script, *options, first=first)) for _ in range(count)
             ]
             winner, problems = _winner(stages)
             yield from problems

@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,17 +22,17 @@ LONGEST = 120.0  # seconds; what takes longer hangs
 _context = multiprocessing.get_context("forkserver")
 
 
-def gate(parties: int) -> object:
-    """Where stages wait for each other, to begin at the same moment."""
-    return _context.Barrier(parties)
+def gate(parties: int) -> Callable[[], object]:
+    """Where so many stages wait for each other, to begin at the same moment."""
+    return partial(_context.Barrier(parties).wait, LONGEST)
 
 
 class Stage:
-    """`script` with `options`, and its lines so far."""
+    """`script` with `options`, and its lines so far. `first` is called in its process, before it."""
 
-    def __init__(self, script: str, *options: object, begins_at: object = None):
+    def __init__(self, script: str, *options: object, first: Callable[[], object] | None = None):
         ours, theirs = _context.Pipe(duplex=False)
-        arguments = (script, [str(option) for option in options], theirs, begins_at)
+        arguments = (script, [str(option) for option in options], theirs, first)
         self.process = _context.Process(target=_run, args=arguments)
         self.process.start()
         theirs.close()
@@ -85,7 +87,7 @@ class Stage:
         self.end(signal.SIGKILL)
 
 
-def _run(script: str, options: list[str], output: Connection, begins_at: object) -> None:
+def _run(script: str, options: list[str], output: Connection, first: Callable | None) -> None:
     os.setsid()  # as in a terminal of its own
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
     os.dup2(output.fileno(), 1)
@@ -95,8 +97,8 @@ def _run(script: str, options: list[str], output: Connection, begins_at: object)
     # The lock of a progress bar would have a name otherwise, and outlive a killed process.
     multiprocessing.set_start_method("fork", force=True)
     stage = importlib.import_module(script)
-    if begins_at:
-        begins_at.wait(LONGEST)
+    if first:
+        first()
     raise SystemExit(stage.main(options))
 
 
