@@ -79,13 +79,13 @@ def ingest_what_comes(options: argparse.Namespace) -> bool:
         ingestion = Ingestion(folder, options)
         log.info("watching %s", shown(folder))
         while True:
-            pause = keep_trying(ingestion.look, log.error, options.once)
+            pause = keep_trying(lambda: ingestion.look(watch.changed), log.error, options.once)
             if options.once and not ingestion.unsettled():
                 return ingestion.all_well()
             status.say("waiting", _to_settle(ingestion.unsettled()))
-            watch.wait(pause, ingestion.seconds_per_look)
+            watch.wait(pause, ingestion.seconds_for_all)
             # A copy in progress sends thousands of events: do not look more often than is of use.
-            time.sleep(min(ingestion.seconds_per_look * 2, constants.LOOK_AGAIN))
+            time.sleep(min(ingestion.seconds * 2, constants.LOOK_AGAIN))
 
 
 @dataclass
@@ -109,17 +109,22 @@ class Ingestion:
         self.record = Ledger(options.data / constants.INGESTION_RECORD, self._ingested_on_disk)
         self.sights: dict[Path, Sight] = {}
         self.strays: set[Path] = set()
-        self.seconds_per_look = 0.0
+        self.seconds = self.seconds_for_all = (
+            0.0  # for the last look, and the last one at everything
+        )
 
-    def look(self) -> float | None:
-        """Look at everything, ingest what is ready; returns when to look again without an event."""
-        self.seconds_per_look = 0.0
+    def look(self, changed: set[str] | None = None) -> float | None:
+        """Look at everything, or at what has not settled and the names in `changed`, and ingest what
+        is ready; returns when to look again without an event."""
+        self.seconds = 0.0
         try:
             found = find_raw_datasets(self.folder)
         except OSError:
             return constants.POLL  # the folder went; the watch makes it again
         self.sights = {place: self.sights.get(place, Sight()) for place in found}
         for place, sight in self.sights.items():
+            if not self._may_differ(place, sight, changed):
+                continue
             status.beat()
             try:
                 self._look_at(place, sight)
@@ -133,11 +138,18 @@ class Ingestion:
             except Exception as error:  # a fault of ours: say all, and go on with the others
                 log.exception("%s: not ingested", shown(place))
                 self._set_aside(place, sight, f"{type(error).__name__}: {error}")
+        if changed is None:
+            self.seconds_for_all = self.seconds
         self._say_strays()
         waiting = [
             self.options.settle - (time.monotonic() - sight.since) for sight in self.unsettled()
         ]
         return max(0.0, min(waiting)) if waiting else None
+
+    def _may_differ(self, place: Path, sight: Sight, changed: set[str] | None) -> bool:
+        """Whether there may be more to see than at the last look."""
+        known = sight.settled and sight.fingerprint and place != self.folder
+        return changed is None or not known or place.name in changed
 
     def unsettled(self) -> list[Sight]:
         return [sight for sight in self.sights.values() if not sight.settled]
@@ -157,7 +169,7 @@ class Ingestion:
     def _look_at(self, place: Path, sight: Sight) -> None:
         began = time.monotonic()
         stock = take_stock(place)
-        self.seconds_per_look += time.monotonic() - began
+        self.seconds += time.monotonic() - began
         fingerprint = stock.fingerprint()
         if fingerprint != sight.fingerprint:
             sight.fingerprint, sight.since = fingerprint, time.monotonic()

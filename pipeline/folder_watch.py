@@ -6,6 +6,7 @@ delay, never data.
 """
 
 import logging
+import os
 import threading
 import time
 import warnings
@@ -42,14 +43,16 @@ logging.getLogger("watchdog.observers.inotify").addFilter(
 
 
 class _Waker(events.FileSystemEventHandler):
-    """Sets two flags and does nothing else: an exception here would end watchdog's thread for good."""
+    """Says which paths an event is about, and does nothing else: an exception here would end watchdog's
+    thread for good."""
 
-    def __init__(self, changed: Callable[[], None]):
+    def __init__(self, changed: Callable[[list[str]], None]):
         self.changed = changed
 
     def on_any_event(self, event: events.FileSystemEvent) -> None:
-        if not str(event.dest_path or event.src_path).endswith(".partial"):
-            self.changed()
+        paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
+        if paths and not paths[-1].endswith(".partial"):
+            self.changed(paths)
 
 
 class FolderWatch:
@@ -57,11 +60,14 @@ class FolderWatch:
 
     It watches from its creation on, so look after creating it, never before. A folder that is
     removed and made again is watched again.
+
+    `changed`: the names in `folders` that the last `wait` ended for; None where it may be any.
     """
 
     def __init__(self, folders: Iterable[Path], recursive: bool = False, poll: bool = False):
         self.folders, self.recursive, self.poll = list(folders), recursive, poll
-        self._changed, self._woken = False, threading.Event()
+        self.changed: set[str] | None = None
+        self._noted, self._lock, self._woken = set(), threading.Lock(), threading.Event()
         self._said = time.monotonic()
         self._observer: BaseObserver | None = None
         self._threads: set[threading.Thread] = set()  # all of the observer's; each may die alone
@@ -80,19 +86,19 @@ class FolderWatch:
         any event is due: after LOOK_AGAIN, or later where the last look took long, `look` seconds.
 
         Returns:
-            whether it is time to look: something may have changed, or it is that long since this
-            last said so. (A stage that waits for nothing else may look each time.)
+            whether it is time to look: something changed, of which `changed` has the names, or
+            anything may have, or it is that long since this was last so. (A stage that waits for
+            nothing else may look each time.)
         """
         longest = constants.POLL if self._observer is None else _pause_after(look)
         until = time.monotonic() + (longest if seconds is None else min(seconds, longest))
         mended = self._woken_or_mended(until)
         self._woken.clear()
-        changed, self._changed = self._changed, False
-        long_ago = time.monotonic() >= self._said + longest
-        if mended or changed or long_ago:
-            self._said = time.monotonic()
-            return True
-        return False
+        with self._lock:
+            self.changed, self._noted = self._noted, set()
+        if mended or "" in self.changed or time.monotonic() >= self._said + longest:
+            self._said, self.changed = time.monotonic(), None
+        return self.changed is None or bool(self.changed)
 
     def _woken_or_mended(self, until: float) -> bool:
         """Returns whether it was mended, for which it does not wait as long as for the next look."""
@@ -107,8 +113,10 @@ class FolderWatch:
         """End another thread's wait, though nothing changed in the folders."""
         self._woken.set()
 
-    def _note_change(self) -> None:
-        self._changed = True
+    def _note_change(self, paths: list[str]) -> None:
+        names = [_name_in(self.folders, path) for path in paths]
+        with self._lock:
+            self._noted.update(names)
         self._woken.set()
 
     def _mend(self) -> bool:
@@ -173,6 +181,14 @@ class FolderWatch:
         if trouble and trouble != self._trouble:
             log.warning("%s", trouble)
         self._trouble = trouble
+
+
+def _name_in(folders: list[Path], path: str) -> str:
+    """Of what is in one of `folders`, or below it, the name there; "" for all other."""
+    for folder in folders:
+        if path.startswith(within := f"{folder}{os.sep}"):
+            return path[len(within) :].split(os.sep, 1)[0]
+    return ""
 
 
 def _pause_after(look: float) -> float:

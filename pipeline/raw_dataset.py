@@ -73,12 +73,17 @@ def find_raw_datasets(folder: Path) -> list[Path]:
     """`folder` itself, where it has a train/ or test/, and each visible folder in it."""
     found = [folder] if any(_is_folder(folder / split) for split in constants.SPLITS) else []
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith(".")]
-    others = [folder / name for name in sorted(names) if name not in constants.SPLITS]
-    return found + [other for other in others if _is_folder(other)]
+        names = [
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".")
+            and entry.name not in constants.SPLITS
+            and _is_folder(entry)
+        ]
+    return found + [folder / name for name in sorted(names)]
 
 
-def _is_folder(path: Path) -> bool:
+def _is_folder(path: Path | os.DirEntry) -> bool:
     try:
         return path.is_dir()
     except OSError:  # a link to where this account may not look

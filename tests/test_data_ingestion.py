@@ -247,6 +247,35 @@ def test_nothing_is_read_before_it_has_settled(data, ingestion):
     assert datasets(data) == []
 
 
+def test_what_has_settled_is_looked_at_again_only_if_it_may_have_changed(
+    data, ingestion, monkeypatch
+):
+    folders = [
+        make_raw_dataset(data / "raw_dataset" / name, seed=seed) for seed, name in enumerate("ab")
+    ]
+    ingestion.look()
+    take_stock, seen = data_ingestion.take_stock, []
+
+    def seeing(place):
+        seen.append(place)
+        return take_stock(place)
+
+    monkeypatch.setattr(data_ingestion, "take_stock", seeing)
+    ingestion.look(set())
+    assert seen == []
+    ingestion.look({"b", "gone"})
+    assert seen == folders[1:]
+    ingestion.options.settle = 60
+    (folders[0] / "train" / "000000.png").unlink()
+    ingestion.look({"a"})
+    seen.clear()
+    ingestion.look(set())  # what is not whole may become so without a word
+    assert seen == folders[:1]
+    seen.clear()
+    ingestion.look()
+    assert seen == folders
+
+
 def test_a_change_while_reading_means_reading_again(data, ingestion, monkeypatch, capsys):
     folder = make_raw_dataset(data / "raw_dataset" / "colours")
     read = data_ingestion.read

@@ -55,6 +55,24 @@ def test_it_wakes_for_what_happens_deep_in_a_folder_that_came_later(watch, tmp_p
     assert woken(watch, folder, lambda: (folder / "a" / "b" / "file").write_text("x"))
 
 
+def test_it_says_in_which_of_what_is_there_something_changed(watch, tmp_path):
+    folder = tmp_path / "watched"
+    for name in ("one", "two", "three"):
+        (folder / name / "below").mkdir(parents=True)
+    assert woken(watch, folder, lambda: (folder / "two" / "below" / "file").write_text("x"))
+    assert watch.changed == {"two"}
+    assert woken(watch, folder, lambda: (folder / "three").rename(folder / "four"))
+    assert watch.changed == {"three", "four"}
+    assert not watch.wait(0.1)
+    assert watch.changed == set()
+
+
+def test_now_and_then_anything_may_have_changed(watch, monkeypatch):
+    monkeypatch.setattr(constants, "LOOK_AGAIN", 0.1)
+    assert watch.wait()
+    assert watch.changed is None
+
+
 def test_reading_does_not_wake_it(watch, tmp_path):
     folder = tmp_path / "watched"
     (folder / "file").write_text("x")
@@ -92,6 +110,7 @@ def test_a_folder_that_was_removed_and_made_again_is_watched_again(watch, tmp_pa
     (tmp_path / "other").mkdir()  # or it might get the number of the one that was removed
     folder.mkdir()
     watch.wait(0.3)  # notices and watches the new one
+    assert watch.changed is None
     assert log_lines() == [f"{folder} was replaced by another folder; watching that one"]
     assert woken(watch, folder, lambda: (folder / "new").write_text("x"))
 
@@ -155,7 +174,7 @@ def test_a_watch_that_died_is_mended_however_rarely_the_owner_looks(watch, tmp_p
     assert watch.wait(look=60)
 
 
-@pytest.mark.parametrize(("look", "pause"), [(0, 5), (0.005, 5), (0.02, 20), (0.2, 90)])
+@pytest.mark.parametrize(("look", "pause"), [(0, 5), (0.005, 5), (0.02, 20), (0.2, 110)])
 def test_the_longer_a_look_takes_the_less_often_it_is_done(look, pause):
     assert _pause_after(look) == pytest.approx(pause)
 
