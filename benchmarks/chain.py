@@ -13,7 +13,7 @@ from processes import ROOT, Script, python, run, wait_until_idle
 from tables import NOT_INSTALLED, QUICK, alternating, installed, markdown, ratio, spread
 
 PEERS = Path(__file__).resolve().parent / "peers" / "chain"
-ROUNDS = 1 if QUICK else 3
+ROUNDS = 1 if QUICK else 2
 OURS = "this project, three stages running"
 LOOP = "a shell loop of three scripts"
 LIMIT = "limit: the same work, nothing to start"

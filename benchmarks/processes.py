@@ -49,11 +49,6 @@ class Script:
         self.process.wait()
 
 
-def _cpu_ticks(pid: object) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
-
-
 def wait_until_idle(scripts: Collection[Script]) -> None:
     """Until they have used next to no CPU time for two seconds."""
     before = -1.0

@@ -111,13 +111,14 @@ def put_raw_datasets(data: Path, datasets: int) -> None:
 
 
 def put_raw_dataset(target: Path, seed: int, images: int = IMAGES) -> None:
+    """Two classes of noise, called otherwise for each seed: no model for the one fits another."""
     draw = np.random.default_rng(seed)
     for split in constants.SPLITS:
         (target / split).mkdir(parents=True)
         for number in range(images):
             pixels = draw.integers(0, 256, (8, 8, 3), np.uint8)
             Image.fromarray(pixels).save(target / split / f"{number}.png")
-        rows = "".join(f"{number}.png,{number % 2}\n" for number in range(images))
+        rows = "".join(f"{number}.png,{seed}-{number % 2}\n" for number in range(images))
         (target / split / constants.GROUNDTRUTH).write_text(rows)
 
 
