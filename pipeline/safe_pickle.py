@@ -15,6 +15,7 @@ import pickle
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -58,8 +59,8 @@ def publish(path: Path, content: object, description: dict) -> None:
 
     The pickle's name appears last: whoever sees it finds it whole and described.
     """
-    with whole_file(path) as file:
-        hashing = _Hashing(file)
+    with whole_file(path) as file, ThreadPoolExecutor(1) as executor:
+        hashing = _Hashing(file, executor)
         pickle.dump(content, hashing, protocol=PROTOCOL)
         write_json(description_path(path), {**description, "sha256": hashing.sha256.hexdigest()})
 
@@ -136,14 +137,16 @@ def in_short(error: Exception) -> str:
 
 
 class _Hashing:
-    """A file to write to that also computes the SHA-256 of what is written."""
+    """A file to write to that computes the SHA-256 of what is written, meanwhile."""
 
-    def __init__(self, file: BinaryIO):
-        self.file, self.sha256 = file, hashlib.sha256()
+    def __init__(self, file: BinaryIO, executor: Executor):
+        self.file, self.executor, self.sha256 = file, executor, hashlib.sha256()
 
     def write(self, content: bytes) -> int:
-        self.sha256.update(content)
-        return self.file.write(content)
+        hashed = self.executor.submit(self.sha256.update, content)
+        written = self.file.write(content)
+        hashed.result()
+        return written
 
 
 class _NotAllowed(Exception):
