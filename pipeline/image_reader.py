@@ -8,6 +8,7 @@ import errno
 import hashlib
 import io
 import json
+import mmap
 import os
 import stat
 import sys
@@ -151,21 +152,28 @@ def _resized(image: Image.Image, size: int) -> bytes:
 
 
 def main() -> int:
-    """For each job in a line of stdin: a line that says how it went, then the pixels."""
-    room = bytearray()
+    """For each job in a line of stdin: its pixels into the shared file, then a line that says how it went.
+
+    The file's number is the one argument. A job's pixels begin `start` bytes after its begin.
+    """
+    shared = int(sys.argv[1])
     for line in sys.stdin.buffer:
         job = json.loads(line)
-        needed = len(job["files"]) * job["size"] ** 2 * 3
-        if len(room) < needed:
-            room = bytearray(needed)  # for the jobs to come, too: new memory is slow at first
-        pixels = memoryview(room)[:needed]
-        try:
-            digests, damaged = read_images(**job, pixels=pixels)
-        except OSError:  # the other process will try, and say so
-            return 1
+        start = job.pop("start")
+        skipped = start % mmap.ALLOCATIONGRANULARITY  # a mapping begins with a page
+        length = skipped + len(job["files"]) * job["size"] ** 2 * 3
+        # For each job anew: what is mapped counts as this process's memory.
+        with (
+            mmap.mmap(shared, length, offset=start - skipped) as memory,
+            memoryview(memory) as whole,
+            whole[skipped:] as pixels,
+        ):
+            try:
+                digests, damaged = read_images(**job, pixels=pixels)
+            except OSError:  # the other process will try, and say so
+                return 1
         said = {"digests": b"".join(digests).hex(), "damaged": list(damaged.items())}
         sys.stdout.buffer.write(json.dumps(said).encode() + b"\n")
-        sys.stdout.buffer.write(pixels)
         sys.stdout.buffer.flush()
     return 0
 

@@ -250,8 +250,9 @@ def _read_images(
     damaged: list[str],
 ) -> tuple[np.ndarray, list[bytes]]:
     """uint8 (count, size, size, 3) and one digest per image; says in `damaged` which do not decode."""
-    images, digests = np.empty((len(rows), readers.size, readers.size, 3), np.uint8), []
-    for answer in readers.read(folder, [row.file for row in rows], images.reshape(-1).data):
+    images, answers = readers.read(folder, [row.file for row in rows])
+    digests = []
+    for answer in answers:
         for place, reason in answer.damaged.items():
             row = rows[len(digests) + place]
             damaged.append(

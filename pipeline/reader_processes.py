@@ -1,18 +1,24 @@
 """The other end of `image_reader.py`: reads images in processes of their own, one for each core.
 
-A process that dies, however it does, costs time and nothing else: what it leaves is read here.
+They write the pixels into memory that is shared: a file without a name. A process that dies, however
+it does, costs time and nothing else: what it leaves is read here.
 """
 
 import json
+import math
+import mmap
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
+
+import numpy as np
 
 import constants
 from pipeline.image_reader import DIGEST_SIZE, Answer, read_images
@@ -30,6 +36,7 @@ class _Job(NamedTuple):
     folder: str
     files: list[str]
     size: int
+    start: int  # of its pixels in the shared memory
     pixels: memoryview  # the room for them
 
 
@@ -49,10 +56,11 @@ class ImageReaders:
     def __init__(self, size: int, count: int, at_once: int):
         self.size, self.at_once = size, at_once
         self.processes: list[_Process] = []
+        self._memory = _shared_memory()
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         with suppress(OSError):  # no more of them can be had: what there is will do
             for _ in range(count):
-                self.processes.append(_Process())
+                self.processes.append(_Process(self._memory))
                 self._idle.put(self.processes[-1])
         # A thread only waits for its process.
         self._threads = ThreadPoolExecutor(max(1, len(self.processes)))
@@ -64,21 +72,33 @@ class ImageReaders:
         self._threads.shutdown(cancel_futures=True)
         for process in self.processes:
             process.end()
+        os.close(self._memory)
 
-    def read(self, folder: Path, files: list[str], pixels: memoryview) -> Iterator[Answer]:
-        """Read `files` of `folder` into `pixels`; the answers come job by job, in their order.
+    def read(self, folder: Path, files: list[str]) -> tuple[np.ndarray, Iterator[Answer]]:
+        """Read `files` of `folder`.
 
-        Raises:
-            OSError: it passes (too many files are open, the disk has an error).
+        Returns:
+            uint8 (count, size, size, 3), being filled while the answers are fetched: job by job, in
+            their order. It raises OSError if something passes (too many files are open, the disk has
+            an error).
         """
-        jobs = self._jobs(str(folder.absolute()), files, pixels)
-        return self._threads.map(self._do, jobs) if self.processes else map(_do_here, jobs)
+        shape = len(files), self.size, self.size, 3
+        begin = os.fstat(self._memory).st_size
+        begin += -begin % mmap.ALLOCATIONGRANULARITY
+        length = max(1, math.prod(shape))
+        os.ftruncate(self._memory, begin + length)
+        room = mmap.mmap(self._memory, length, offset=begin)
+        jobs = self._jobs(str(folder.absolute()), files, begin, memoryview(room))
+        answers = self._threads.map(self._do, jobs) if self.processes else map(_do_here, jobs)
+        return np.frombuffer(room, np.uint8, math.prod(shape)).reshape(shape), answers
 
-    def _jobs(self, folder: str, files: list[str], pixels: memoryview) -> Iterator[_Job]:
+    def _jobs(self, folder: str, files: list[str], begin: int, room: memoryview) -> Iterator[_Job]:
         each = self.size * self.size * 3
-        for start in range(0, len(files), self.at_once):
-            end = start + self.at_once
-            yield _Job(folder, files[start:end], self.size, pixels[start * each : end * each])
+        for first in range(0, len(files), self.at_once):
+            some = files[first : first + self.at_once]
+            start = first * each
+            pixels = room[start : start + len(some) * each]
+            yield _Job(folder, some, self.size, begin + start, pixels)
 
     def _do(self, job: _Job) -> Answer:
         process = self._idle.get()
@@ -92,11 +112,20 @@ def _do_here(job: _Job) -> Answer:
     return read_images(job.folder, job.files, job.size, job.pixels)
 
 
+def _shared_memory() -> int:
+    """A file in memory, where the system has such; else in the folder for temporary files."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("pixels")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 class _Process:
-    def __init__(self) -> None:
+    def __init__(self, memory: int):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.image_reader"],
+            [sys.executable, "-m", "pipeline.image_reader", str(memory)],
             cwd=constants.ROOT,
+            pass_fds=[memory],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a fault comes up again, and is said, when this process reads
@@ -107,15 +136,12 @@ class _Process:
         """The answer; None if the process is dead."""
         if self.process.returncode is not None:
             return None
-        order = {"folder": job.folder, "files": job.files, "size": job.size}
+        order = {name: value for name, value in job._asdict().items() if name != "pixels"}
         try:
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
             self.process.stdin.flush()
             said = json.loads(self.process.stdout.readline())
-            whole = self.process.stdout.readinto(job.pixels) == len(job.pixels)
-        except (BrokenPipeError, ValueError):  # it ended before, or within its first line
-            whole = False
-        if not whole:
+        except (BrokenPipeError, ValueError):  # it ended before, or within its line
             self._say_how_it_ended()
             return None
         digests = bytes.fromhex(said["digests"])
