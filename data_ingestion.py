@@ -138,8 +138,8 @@ class Ingestion:
             except Exception as error:  # a fault of ours: say all, and go on with the others
                 log.exception("%s: not ingested", shown(place))
                 self._set_aside(place, sight, f"{type(error).__name__}: {error}")
-        if changed is None:
-            self.seconds_for_all = self.seconds
+        if changed is None:  # which comes so rarely that no pause is needed after it
+            self.seconds_for_all, self.seconds = self.seconds, 0.0
         self._say_strays()
         waiting = [
             self.options.settle - (time.monotonic() - sight.since) for sight in self.unsettled()

@@ -90,7 +90,7 @@ class FolderWatch:
             anything may have, or it is that long since this was last so. (A stage that waits for
             nothing else may look each time.)
         """
-        longest = constants.POLL if self._observer is None else _pause_after(look)
+        longest = max(constants.POLL, 2 * look) if self._observer is None else _pause_after(look)
         until = time.monotonic() + (longest if seconds is None else min(seconds, longest))
         mended = self._woken_or_mended(until)
         self._woken.clear()

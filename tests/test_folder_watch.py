@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 from conftest import ROOT
@@ -228,6 +229,14 @@ def test_watchdogs_harmless_races_are_no_lines(tmp_path, race):
         timeout=60,
     )
     assert (ended.stdout, ended.stderr) == ("", "")
+
+
+def test_with_poll_too_a_look_that_takes_long_is_done_less_often(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "POLL", 0.01)
+    with FolderWatch([tmp_path], poll=True) as watch:
+        began = time.monotonic()
+        assert watch.wait(look=0.1)
+        assert time.monotonic() >= began + 0.2
 
 
 def test_with_poll_there_is_no_observer(tmp_path):
