@@ -80,6 +80,7 @@ _heard: list[str] | None = None
 
 
 def prove(full: bool) -> Result:
+    import_keras()  # silently, which a mere import of it for its names is not
     _listen()
     draw, tried, violations = random.Random(16), 0, []
     probes = list(_probes())
