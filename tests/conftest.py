@@ -98,8 +98,10 @@ FIRST = []
 
 def pytest_sessionstart() -> None:
     FIRST[:] = [(*place, getattr(*place)) for place in HOOKS]
-    # As in a terminal: under nohup it is ignored, which each process that a test starts would inherit.
+    # As in a terminal: under nohup, and behind a shell's &, these are ignored, which each process that a
+    # test starts would inherit.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def speak_as_at_first():
