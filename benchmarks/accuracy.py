@@ -1,6 +1,6 @@
 """How soon is a model good? Seconds to 90 % and to 92.5 % test accuracy, beside Keras's own example.
 
-python benchmarks/accuracy.py        five minutes; with QUICK=1: on few images
+python benchmarks/accuracy.py        eight minutes; with QUICK=1: on few images
 
 Test accuracy by epoch is measured outside of the time that counts. Keras's example predicts in a
 callback, whose time is taken off. The training stage replaces resume.state after each epoch; a hard
@@ -52,8 +52,8 @@ def main() -> int:
 For this project from the rename of the dataset into place, the training stage being warm, to the end of the
 epoch after which the test images are recognised that well, with validation, TensorBoard's curves and
 the state to resume from; for keras.io/examples/vision/mnist_convnet, at its own settings, from the
-building of the model. The tests themselves are in no time. This project's run of 20 epochs was ended when
-it had surely passed the goals.{samples.NOTE}""")
+building of the model. The tests themselves are in no time. This project's run of 20 epochs is ended once
+it has surely passed the goals.{samples.NOTE}""")
     return 0
 
 
@@ -114,9 +114,8 @@ class Run:
         found = []
         for epoch, seconds in enumerate(self.ends, 1):
             folder = self.states / str(epoch)
-            with open(folder / resume.FILE, "rb") as file:
-                key = json.loads([file.readline(), file.readline()][1])["key"]
-            kept = resume.load(folder, key)["variables"]
+            _, head, _ = (folder / resume.FILE).read_bytes().split(b"\n", 2)
+            kept = resume.load(folder, json.loads(head)["key"])["variables"]
             for variable, array in zip(model.variables, kept, strict=True):
                 variable.assign(array)
             predicted = model.predict(test["img"], batch_size=512, verbose=0).argmax(1)

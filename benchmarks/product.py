@@ -1,6 +1,6 @@
 """How long does a product of datasets, models and hyperparameter sets take? Beside others' grids.
 
-python benchmarks/product.py        five minutes; with QUICK=1: a third of the runs
+python benchmarks/product.py        six minutes; with QUICK=1: a third of the runs
 
 Everything is started cold. Images, layers, epochs and batch size are the same for all.
 """

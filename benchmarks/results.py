@@ -1,6 +1,6 @@
 """Run the benchmarks one after another and write what they print to benchmarks/RESULTS.md.
 
-python benchmarks/results.py                   all of them, half an hour; with QUICK=1: some minutes
+python benchmarks/results.py                   all of them, forty minutes; with QUICK=1: some minutes
 python benchmarks/results.py product chain     these; the sections of the others stay as they are
 
 Take figures on a machine that does nothing else.
@@ -50,7 +50,7 @@ def main() -> int:
         progress(f"{name} ({number} of {len(chosen)})")
         well, sections[name] = run(name)
         failed = failed or not well
-        PAGE.write_text(page(sections))  # after each one: half an hour is not lost to the last
+        PAGE.write_text(page(sections))  # after each one: nothing is lost to the last
     progress(f"wrote {PAGE.relative_to(HERE.parent)}")
     return 1 if failed else 0
 
