@@ -109,9 +109,8 @@ class Ingestion:
         self.record = Ledger(options.data / constants.INGESTION_RECORD, self._ingested_on_disk)
         self.sights: dict[Path, Sight] = {}
         self.strays: set[Path] = set()
-        self.seconds = self.seconds_for_all = (
-            0.0  # for the last look, and the last one at everything
-        )
+        # The last look at a part of it took so long, and the last one at everything.
+        self.seconds = self.seconds_for_all = 0.0
 
     def look(self, changed: set[str] | None = None) -> float | None:
         """Look at everything, or at what has not settled and the names in `changed`, and ingest what
