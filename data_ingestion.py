@@ -100,6 +100,10 @@ class Sight:
     settled: bool = False  # ingested, or nothing to be done until it changes
 
 
+class Changed(Exception):
+    """The raw dataset is no longer as it was when its reading began."""
+
+
 class Ingestion:
     """Looks at the raw datasets in `folder` and ingests those that are whole."""
 
@@ -182,7 +186,10 @@ class Ingestion:
             self._say_problems(place, sight, stable)
             sight.settled = stable
         elif stable:
-            self._ingest(place, stock, sight)
+            try:
+                self._ingest(place, stock, sight)
+            except Changed:
+                log.info("%s: changed while it was read; reading it again", shown(place))
 
     def _set_aside(self, place: Path, sight: Sight, problem: str) -> None:
         """Leave a raw dataset alone until it changes."""
@@ -216,42 +223,46 @@ class Ingestion:
         total = sum(len(split.images()) for split in stock.splits.values())
         log.debug("%s: reading %s images", shown(place), f"{total:,}")
         status.say(f"ingesting {place.name}")
+
+        def check() -> None:
+            if take_stock(place) != stock:
+                raise Changed
+
         try:
             with counted(total, "ingestion | reading", "images") as progress:
                 raw = read(place, stock, self.options.image_size, progress)
         except RawDatasetError as error:
-            raw, sight.problems = None, error.problems
-        if take_stock(place) != stock:
-            log.info("%s: changed while it was read; reading it again", shown(place))
-            sight.fingerprint, sight.problems = "", []
-            return
-        if raw is None:
+            check()
+            sight.problems = error.problems
             log.error("%s: not ingested: %s", shown(place), _joined(sight.problems))
             self._enter(place, sight, problems=sight.problems)
         else:
-            self._publish(place, raw, began)
+            self._publish(place, raw, began, check)
             self._enter(place, sight, content=raw.digest)
         sight.settled = True
 
-    def _publish(self, place: Path, raw: RawDataset, began: float) -> None:
-        """Write the dataset, unless there is one with the same content."""
+    def _publish(
+        self, place: Path, raw: RawDataset, began: float, check: Callable[[], None]
+    ) -> None:
+        """Write the dataset, unless there is one with the same content or `check` raises."""
         for warning in raw.warnings.values():
             log.warning("%s: warning: %s", shown(place), warning["text"])
         known = self._ingested_on_disk().get(raw.digest)
         if known:
+            check()
             log.info("%s: same content as dataset %s, nothing new", shown(place), known["dataset"])
         else:
-            known = {"dataset": self._write(place, raw, began)}
+            known = {"dataset": self._write(place, raw, began, check)}
         if raw.digest not in self.record.entries:
             self._keep_writing(lambda: self.record.record(raw.digest, **known))
 
-    def _write(self, place: Path, raw: RawDataset, began: float) -> str:
+    def _write(self, place: Path, raw: RawDataset, began: float, check: Callable[[], None]) -> str:
         """Write the dataset and its description; returns its name."""
         name = self._name_begun(raw.digest) or self._new_name()
         # The order of the splits is the format's.
         content = {split: raw.splits[split] for split in ("test", "train")}
         path, description = self.datasets / f"{name}.pkl", self._description(place, raw)
-        self._keep_writing(lambda: safe_pickle.publish(path, content, description))
+        self._keep_writing(lambda: safe_pickle.publish(path, content, description, check))
         counts = self._counts(raw)
         log.info(
             "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",

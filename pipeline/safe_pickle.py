@@ -54,14 +54,19 @@ def dumps(content: object) -> bytes:
     return buffer.getvalue()
 
 
-def publish(path: Path, content: object, description: dict) -> None:
+def publish(
+    path: Path, content: object, description: dict, check: Callable[[], object] = bool
+) -> None:
     """Write `content` to `path`, and before it `description` with the SHA-256 of `path` beside it.
 
-    The pickle's name appears last: whoever sees it finds it whole and described.
+    The pickle's name appears last: whoever sees it finds it whole and described. `check` runs while
+    it is written; what it raises comes out of here, and nothing is published.
     """
-    with whole_file(path) as file, ThreadPoolExecutor(1) as executor:
+    with whole_file(path) as file, ThreadPoolExecutor(2) as executor:
+        checking = executor.submit(check)
         hashing = _Hashing(file, executor)
         pickle.dump(content, hashing, protocol=PROTOCOL)
+        checking.result()
         write_json(description_path(path), {**description, "sha256": hashing.sha256.hexdigest()})
 
 

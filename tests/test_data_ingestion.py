@@ -14,7 +14,7 @@ from PIL import Image
 import constants
 import data_ingestion
 from helper import sha256_of
-from pipeline import image_reader, raw_dataset
+from pipeline import image_reader, raw_dataset, safe_pickle
 from pipeline.stage import start_logging
 
 
@@ -276,23 +276,54 @@ def test_what_has_settled_is_looked_at_again_only_if_it_may_have_changed(
     assert seen == folders
 
 
-def test_a_change_while_reading_means_reading_again(data, ingestion, monkeypatch, capsys):
+@pytest.mark.parametrize("first", ["new", "known already", "damaged"])
+def test_a_change_while_reading_means_reading_again(data, ingestion, monkeypatch, capsys, first):
+    if first == "known already":
+        make_raw_dataset(data / "raw_dataset" / "an equal one")
+        ingestion.look()
+        ingestion.look()
     folder = make_raw_dataset(data / "raw_dataset" / "colours")
-    read = data_ingestion.read
+    image, read = folder / "train" / "000000.png", data_ingestion.read
+    if first == "damaged":
+        image.write_bytes(image.read_bytes()[:-20])
 
     def read_while_it_changes(*arguments):
-        raw = read(*arguments)
-        Image.new("RGB", (8, 8), "white").save(folder / "train" / "000000.png")
-        monkeypatch.undo()
-        return raw
+        try:
+            return read(*arguments)
+        finally:
+            Image.new("RGB", (8, 8), "white").save(image)
+            monkeypatch.undo()
 
+    before = datasets(data)
     monkeypatch.setattr(data_ingestion, "read", read_while_it_changes)
+    ingestion.look({"colours"})
+    assert datasets(data) == before
+    for _ in range(3):
+        ingestion.look()
+    path = datasets(data)[-1]
+    with open(path, "rb") as file:
+        assert pickle.load(file)["train"]["img"][0].min() == 255
+    printed = capsys.readouterr().out
+    assert "changed while it was read" in printed
+    assert "damaged" not in printed and "cut off" not in printed
+
+
+def test_a_change_while_the_disk_is_full_means_reading_again(data, ingestion, monkeypatch):
+    monkeypatch.setattr(constants, "RETRY", 0.01)
+    folder = make_raw_dataset(data / "raw_dataset" / "colours")
+    write_json = safe_pickle.write_json
+
+    def full_once(*arguments):
+        monkeypatch.setattr(safe_pickle, "write_json", write_json)
+        Image.new("RGB", (8, 8), "white").save(folder / "train" / "000000.png")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(safe_pickle, "write_json", full_once)
     for _ in range(4):
         ingestion.look()
     [path] = datasets(data)
     with open(path, "rb") as file:
         assert pickle.load(file)["train"]["img"][0].min() == 255
-    assert "changed while it was read" in capsys.readouterr().out
 
 
 def test_a_bad_raw_dataset_is_named_and_does_not_stand_in_the_way(data, capsys):

@@ -252,6 +252,12 @@ def test_whoever_sees_the_pickle_finds_it_described(tmp_path, monkeypatch):
     assert seen == [["a.json"], ["a.json", "a.pkl"]]
 
 
+def test_a_check_that_raises_lets_nothing_be_published(tmp_path):
+    with pytest.raises(LookupError):
+        publish(tmp_path / "a.pkl", dataset(), {}, check=lambda: {}["no such key"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_single_bit_flip_of_a_published_dataset_is_noticed(tmp_path):
     path = tmp_path / "a.pkl"
     small = {"img": np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3), "label": np.arange(2)}
