@@ -164,8 +164,10 @@ def main() -> int:
         pixels = bytearray(len(job["files"]) * job["size"] ** 2 * 3)
         try:
             digests, damaged = read_images(**job, pixels=memoryview(pixels))
-            os.pwrite(shared, pixels, start)
-        except OSError:  # the other process will try, and say so
+            whole = os.pwrite(shared, pixels, start) == len(pixels)
+        except OSError:
+            whole = False
+        if not whole:  # the other process will try, and say why not
             return 1
         said = {"digests": b"".join(digests).hex(), "damaged": list(damaged.items())}
         sys.stdout.buffer.write(json.dumps(said).encode() + b"\n")
