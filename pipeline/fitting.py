@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from helper import UserError
+from pipeline import fused_adam
 from pipeline.quiet_keras import import_keras
 
 keras = import_keras()
@@ -76,7 +77,7 @@ class Fit(keras.callbacks.Callback):
         self.history: dict[str, list[float]] = {}
         self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
         self.left = False
-        _compile(model, settings, self.steps)
+        _compile(model, settings, self.steps, fused_adam)
         # If the first step made the optimizer's variables, TensorFlow would have to trace it twice.
         model.optimizer.build(model.trainable_variables)
 
@@ -126,7 +127,8 @@ class Fit(keras.callbacks.Callback):
                 ' or precision = "float32".'
             )
         self.network.set_weights(self.best_weights)
-        # A new optimizer has no state yet: a checkpoint is a third of the size, and still compiled.
+        # A new optimizer, Keras's own, has no state yet: a checkpoint is a third of the size, and
+        # still compiled.
         _compile(self.network, self.settings, self.steps)
         return True
 
@@ -223,17 +225,20 @@ def forget_models() -> None:
     keras.utils.clear_session()
 
 
-def _compile(model: object, settings: dict, steps_per_epoch: int) -> None:
+def _compile(
+    model: object, settings: dict, steps_per_epoch: int, optimizers: object = keras.optimizers
+) -> None:
     steps = steps_per_epoch * settings["epochs"]
     model.compile(
-        optimizer=_optimizer(settings, _learning_rate(settings, steps)),
+        optimizer=_optimizer(settings, _learning_rate(settings, steps), optimizers),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings["label_smoothing"]),
         # Not by its mere name, with which the first step would make its variables.
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
 
 
-def _optimizer(settings: dict, rate: object) -> object:
+def _optimizer(settings: dict, rate: object, optimizers: object) -> object:
+    """One of `optimizers`; of Keras's, where it is not among these."""
     name = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}[
         settings["optimizer"]
     ]
@@ -241,7 +246,8 @@ def _optimizer(settings: dict, rate: object) -> object:
     decay = settings["weight_decay"]
     if decay or name == "AdamW":  # a decay of 0 would be computed at each step all the same
         extras["weight_decay"] = decay
-    return getattr(keras.optimizers, name)(rate, **extras)
+    kind = getattr(optimizers, name, None) or getattr(keras.optimizers, name)
+    return kind(rate, **extras)
 
 
 def _learning_rate(settings: dict, steps: int) -> object:

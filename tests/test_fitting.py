@@ -5,7 +5,7 @@ import pytest
 
 import constants
 from helper import UserError
-from pipeline import fitting, resume
+from pipeline import fitting, fused_adam, resume
 from pipeline.hyperparameters import SETTINGS
 from pipeline.model_file import build
 from pipeline.quiet_keras import import_keras
@@ -395,6 +395,21 @@ def test_a_step_is_traced_once(monkeypatch, optimizer):
     # The batches are all of one size; a smaller last one would be another step.
     fit({"optimizer": optimizer, "epochs": 2})
     assert len(traced) == 1
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_trains_with_a_fused_optimizer_and_ends_with_one_of_keras(name):
+    during = []
+
+    class Watching(Listener):
+        def epoch_done(self, epoch, figures, fit):
+            during.append(type(fit.network.optimizer))
+            return super().epoch_done(epoch, figures, fit)
+
+    trained = fit({"optimizer": name, "epochs": 1}, listener=Watching()).network
+    kinds = {"adam": (fused_adam.Adam, keras.optimizers.Adam)}
+    kinds["adamw"] = fused_adam.AdamW, keras.optimizers.AdamW
+    assert (*during, type(trained.optimizer)) == kinds[name]
 
 
 def test_a_trained_model_carries_no_state_of_its_optimizer():

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"generate_raw_dataset", "data_ingestion", "model_training", "model_analysis"}
 HEAVY = {
-    "tensorflow": {"quiet_keras", "trainer", "fitting"},
+    "tensorflow": {"quiet_keras", "trainer", "fitting", "fused_adam"},
     "tensorboard": {"event_log"},
     "keras": {"quiet_keras", "cnn", "pure_cnn"},
     "matplotlib": {"drawing", "plots", "board_plots"},  # pictures, and what they share
