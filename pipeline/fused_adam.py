@@ -4,8 +4,6 @@ The values are the same but for rounding. A step takes up to a tenth less time, 
 sooner: there is less to trace.
 """
 
-import tensorflow as tf
-
 from pipeline.quiet_keras import import_keras
 
 keras = import_keras()
@@ -14,6 +12,8 @@ keras = import_keras()
 class _Fused:
     def update_step(self, gradient: object, variable: object, learning_rate: object) -> None:
         """One step of Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015."""
+        import tensorflow as tf
+
         if not isinstance(gradient, tf.Tensor):  # of an embedding: only some rows
             return super().update_step(gradient, variable, learning_rate)
         kind, place = variable.dtype, self._get_variable_index(variable)
