@@ -111,8 +111,8 @@ class Fit(keras.callbacks.Callback):
         self.batches.begin(self.epochs_done)
         if not self.over:
             self.network.fit(
-                self.batches,
-                validation_data=Batches(split, held_out, 512) if len(held_out) else None,
+                self.batches.to_read(),
+                validation_data=Batches(split, held_out, 512).to_read() if len(held_out) else None,
                 shuffle=False,  # the batches come in an order of their own
                 initial_epoch=self.epochs_done,
                 epochs=self.settings["epochs"],
@@ -211,7 +211,8 @@ def predict(
     counting = keras.callbacks.LambdaCallback(
         on_predict_batch_end=lambda _, logs: progress(len(logs["outputs"]))
     )
-    found = model.predict(split["img"], batch_size=512, verbose=0, callbacks=[counting])
+    batches = Batches(split, np.arange(len(split["img"])), 512).to_read()
+    found = model.predict(batches, verbose=0, callbacks=[counting])
     probabilities = np.asarray(found, np.float32)
     if not np.isfinite(probabilities).all():
         raise UserError(
@@ -265,7 +266,7 @@ def _learning_rate(settings: dict, steps: int) -> object:
     )
 
 
-class Batches(keras.utils.PyDataset):
+class Batches:
     """The images at `places` and their one-hot classes in batches.
 
     With settings, in a new order each epoch and augmented. What a batch draws depends on the seed,
@@ -273,7 +274,6 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, split: dict, places: np.ndarray, size: int, settings: dict | None = None):
-        super().__init__()
         self.images, self.classes = split["img"], split["class"]
         self.order = self.places = places
         self.size, self.settings, self.epoch = size, settings, 0
@@ -292,6 +292,25 @@ class Batches(keras.utils.PyDataset):
             draw = np.random.default_rng([self.settings["seed"], self.epoch, index])
             return _augmented(self.images, chosen, self.settings, draw), self.classes[chosen]
         return self.images[chosen], self.classes[chosen]
+
+    def to_read(self) -> object:
+        """As TensorFlow reads them: the next two are drawn while it computes with one.
+
+        What Keras makes of arrays, or of a PyDataset, begins later (15 ms) and tunes itself, for
+        which a thread sleeps longer and longer; at its end, an epoch may have to wait for that one.
+        """
+        import tensorflow as tf
+
+        def drawn(index: object) -> tuple[object, object]:
+            kinds = self.images.dtype, self.classes.dtype
+            images, classes = tf.numpy_function(self.__getitem__, [index], kinds)
+            images.set_shape((None, *self.images.shape[1:]))
+            classes.set_shape((None, *self.classes.shape[1:]))
+            return images, classes
+
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return tf.data.Dataset.range(len(self)).map(drawn).prefetch(2).with_options(options)
 
 
 def _augments(settings: dict) -> bool:

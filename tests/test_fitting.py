@@ -259,6 +259,26 @@ def test_each_epoch_sees_each_image_once_in_a_new_order():
     assert first != second
 
 
+def test_tensorflow_reads_the_batches_as_they_are_and_anew_each_time():
+    part = split(10)
+    batches = fitting.Batches(part, np.arange(10), 4, {**DEFAULTS, "augmentation.shift": 0.2})
+    batches.begin(0)
+    read = batches.to_read()
+    assert len(read) == 3
+    assert [kind.shape.as_list() for kind in read.element_spec] == [[None, 4, 4, 3], [None, 2]]
+    for epoch in range(2):
+        batches.begin(epoch)
+        for index, (images, classes) in enumerate(read.as_numpy_iterator()):
+            assert equal([images, classes], batches[index])
+        assert index == 2
+
+
+def test_the_batches_leave_no_thread_to_wait_for():
+    part = split(10)
+    options = fitting.Batches(part, np.arange(10), 4).to_read().options()
+    assert options.autotune.enabled is False
+
+
 def augmented(epoch=0, **settings):
     """One batch of 32 images with a bright top left corner, as the model gets it in an epoch."""
     images = np.zeros((32, 8, 8, 3), np.uint8)
