@@ -301,6 +301,7 @@ class Batches:
         """
         import tensorflow as tf
 
+        @tf.autograph.experimental.do_not_convert
         def drawn(index: object) -> tuple[object, object]:
             kinds = self.images.dtype, self.classes.dtype
             images, classes = tf.numpy_function(self.__getitem__, [index], kinds)
