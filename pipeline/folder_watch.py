@@ -16,6 +16,7 @@ from pathlib import Path
 from watchdog import events
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 import constants
 from helper import shown
@@ -33,6 +34,9 @@ CHANGES = [
     events.FileMovedEvent,
 ]
 
+# Seconds for which the first half of a rename waits for the second, though that has mostly come by
+# then. A rename in two halves wakes as well as a whole one.
+InotifyMoveEventGrouper.delay = 0.01
 
 # Two races that watchdog reports though nothing is wrong: a folder of a copy that goes on is watched
 # twice, and an event that was under way comes after the end.

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from watchdog.observers.inotify import InotifyEmitter, InotifyObserver
 from watchdog.observers.inotify_c import InotifyFD
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 import constants
 from pipeline.folder_watch import FolderWatch, _pause_after
@@ -94,6 +95,10 @@ def test_a_half_written_file_of_our_own_does_not_wake_it(watch, tmp_path):
         pass
     (tmp_path / "watched" / ".x.pkl.partial").write_text("x")
     assert not watch.wait(0.3)
+
+
+def test_the_halves_of_a_rename_hardly_wait_for_one_another():
+    assert InotifyMoveEventGrouper()._queue.delay < 0.05
 
 
 def test_without_a_change_it_returns_after_the_time(watch):
