@@ -67,10 +67,13 @@ def measure(folder: Path, drops: int) -> dict[str, list[float]]:
         came = scripts["model_training.py"].wait_for(": started")
         newest = max((data / "dataset").glob("*.pkl"))
         times["model_training.py"].append(came - newest.stat().st_ctime)
+        # The next one is dropped while this one is analyzed.
+        scripts["model_training.py"].wait_for(": trained")
         came = scripts["model_analysis.py"].wait_for(": started")
         newest = max((data / "model_checkpoints").glob("*.pkl"))
         times["model_analysis.py"].append(came - newest.stat().st_ctime)
-        scripts["model_analysis.py"].wait_for(": analyzed")
+        if not number:  # the first one takes longer
+            scripts["model_analysis.py"].wait_for(": analyzed")
         if number % 20 == 19:
             progress(f"{number + 1} of {drops} drops")
     for script in scripts.values():
