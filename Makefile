@@ -3,7 +3,7 @@
 # make test   set up and pass the tests
 # make prove  try promises that are hard to keep on every case: needs strace and root, and 2 hours
 # make lint   ruff
-# make bench  measure, beside other tools; forty minutes. QUICK=1 or ONLY="product chain" make it shorter
+# make bench  measure, beside other tools; half an hour. QUICK=1 or ONLY="product chain" make it shorter
 
 PYTHON ?= python3
 BIN := .venv/bin

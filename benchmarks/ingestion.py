@@ -1,6 +1,6 @@
 """How fast is a raw dataset ingested, beside what people write for that? How do time and memory grow?
 
-python benchmarks/ingestion.py             7 minutes
+python benchmarks/ingestion.py             five minutes
 QUICK=1 python benchmarks/ingestion.py     a minute, with a tenth of the images
 
 Draws benchmarks/ingestion.png. With pip install -r benchmarks/requirements.txt; whom it does not

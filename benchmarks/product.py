@@ -1,6 +1,6 @@
 """How long does a product of datasets, models and hyperparameter sets take? Beside others' grids.
 
-python benchmarks/product.py        six minutes; with QUICK=1: a third of the runs
+python benchmarks/product.py        five minutes; with QUICK=1: a third of the runs
 
 Everything is started cold. Images, layers, epochs and batch size are the same for all.
 """
@@ -53,6 +53,7 @@ precision = "{precision}"
 
 OURS = "this project"
 FLOAT32 = "this project, precision float32"
+LOOP = "a shell loop, one script per run"
 LIMIT = "limit: the fits alone, one after another"
 
 
@@ -77,7 +78,8 @@ def main() -> int:
 project runs `model_training.py --once --workers auto`, with its default precision (bfloat16 where the
 processor computes in it) and with float32, which all others use. KerasTuner is one process with a
 `GridSearch` for each dataset and model; Ray Tune trains two trials side by side, on one CPU each, in
-workers that it keeps. The limit is one process that has imported Keras, and keeps no results.""")
+workers that it keeps. The shell loop has the runs with one dataset, and their time counts {DATASETS}
+times. The limit is one process that has imported Keras, and keeps no results.""")
     return 0
 
 
@@ -128,7 +130,7 @@ class Task:
             FLOAT32: ("keras", partial(self.this_project, "float32")),
             "KerasTuner": ("keras_tuner", partial(self.peer, "keras_tuner_grid.py")),
             "Ray Tune": ("ray", partial(self.peer, "ray_grid.py")),
-            "a shell loop, one script per run": ("keras", self.shell_loop),
+            LOOP: ("keras", self.shell_loop),
             LIMIT: ("keras", partial(self.peer, "fits_alone.py")),
         }
         return {
@@ -137,10 +139,11 @@ class Task:
         }
 
     def _timed(self, name: str, work: Callable[[], str | None]) -> float:
-        """Seconds: what `work` says itself, or else what it took."""
+        """Seconds: what the limit says itself; what all others took."""
         began = time.perf_counter()
         said = work()
-        return float(said) if name == LIMIT else time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        return float(said) if name == LIMIT else seconds * (DATASETS if name == LOOP else 1)
 
     def this_project(self, precision: str) -> None:
         checkpoints = self.data / "model_checkpoints"
@@ -159,8 +162,9 @@ class Task:
         return python(PEERS / script, self._new_output(), *lists)
 
     def shell_loop(self) -> None:
+        """With the first dataset only: no run of its knows of another, and each takes long."""
         output = self._new_output()
-        for images, model, rate in product(self.images, self._models(), LEARNING_RATES):
+        for images, model, rate in product(self.images[:1], self._models(), LEARNING_RATES):
             one = output / f"{images.stem}-{model.stem}-{rate}"
             python(PEERS / "one_run.py", images, model, rate, one)
 

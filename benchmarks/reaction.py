@@ -18,7 +18,7 @@ from processes import Script, wait_until_idle
 from records import MODEL, put_raw_dataset
 from tables import QUICK, markdown, progress
 
-SETTLE = 0.2
+SETTLE = 0.1
 LOOP = "a loop that looks each second"
 DOCUMENTED = {"Dagster sensor, as documented": 30.0, "Airflow FileSensor, as documented": 60.0}
 STAGES = {

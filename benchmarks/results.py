@@ -1,6 +1,6 @@
 """Run the benchmarks one after another and write what they print to benchmarks/RESULTS.md.
 
-python benchmarks/results.py                   all of them, forty minutes; with QUICK=1: some minutes
+python benchmarks/results.py                   all of them, half an hour; with QUICK=1: some minutes
 python benchmarks/results.py product chain     these; the sections of the others stay as they are
 
 Take figures on a machine that does nothing else.

@@ -12,7 +12,7 @@ from pathlib import Path
 from processes import ROOT, Script, python
 from tables import QUICK, alternating, markdown, spread
 
-ROUNDS = 3 if QUICK else 7
+ROUNDS = 3 if QUICK else 5
 STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")
 LIMITS = {f"python -c '{code}'": code for code in ("pass", "import tensorflow")}
 SCRIPTS = (*STAGES, "generate_raw_dataset.py", "run_queue.py")

@@ -15,7 +15,7 @@ from tables import QUICK, alternating, markdown, ratio, spread
 
 from pipeline.checkpoint import load_checkpoint
 
-IMAGES, ROUNDS, EPOCHS, DROPS = (2_000, 1, 3, 2) if QUICK else (8_000, 3, 3, 3)
+IMAGES, ROUNDS, EPOCHS, DROPS = (2_000, 1, 3, 2) if QUICK else (6_000, 3, 3, 3)
 BATCH = 64
 SET = """epochs = {epochs}
 batch_size = {batch}
