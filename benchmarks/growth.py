@@ -20,7 +20,7 @@ from tables import QUICK, markdown, progress, spread
 sys.path.insert(0, str(ROOT))
 
 import model_training
-from run_queue import RunQueue
+from run_queue import CLOCK_TICK, RunQueue
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -62,6 +62,7 @@ def measure(folder: Path, datasets: int) -> dict[str, list[float]]:
     queue = put_datasets(folder, datasets, SETS)
     put_checkpoints(folder / "data", queue.look()[:-1])
     training = stage(queue, folder / "data")
+    time.sleep(CLOCK_TICK)  # what was written just now is read anew each time
     next(training.waiting())
 
     def choose() -> None:
