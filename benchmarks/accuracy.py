@@ -1,6 +1,6 @@
 """How soon is a model good? Seconds to 90 % and to 92.5 % test accuracy, beside Keras's own example.
 
-python benchmarks/accuracy.py        eight minutes; with QUICK=1: on few images
+python benchmarks/accuracy.py        seven minutes; with QUICK=1: on few images
 
 Test accuracy by epoch is measured outside of the time that counts. Keras's example predicts in a
 callback, whose time is taken off. The training stage replaces resume.state after each epoch; a hard

@@ -1,4 +1,4 @@
-"""The other side of a comparison: a script in `peers/`, in a fresh process, with none of this project."""
+"""The other side of a comparison: a script in `peers/`, in a fresh process, with none of the stages."""
 
 import json
 import subprocess

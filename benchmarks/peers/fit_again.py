@@ -7,7 +7,6 @@ to the end of its first batch, the images being in memory.
 """
 
 import json
-import pickle
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from models import cnn, pure_cnn
 from pipeline import fitting
+from pipeline.dataset import load_split
 from pipeline.hyperparameters import SETTINGS
 
 
@@ -31,8 +31,7 @@ class Listener:
 
 
 def main(path, precision, size):
-    with open(path, "rb") as file:
-        train = pickle.load(file)["train"]
+    train = load_split(Path(path), "train")
     fitting.use_devices(0, "")
     seconds_to_first_batch(pure_cnn, train, precision, int(size))
     print(json.dumps({"first_batch": seconds_to_first_batch(cnn, train, precision, int(size))}))
