@@ -15,7 +15,8 @@ class _Fused:
         import tensorflow as tf
 
         if not isinstance(gradient, tf.Tensor):  # of an embedding: only some rows
-            return super().update_step(gradient, variable, learning_rate)
+            super().update_step(gradient, variable, learning_rate)
+            return
         kind, place = variable.dtype, self._get_variable_index(variable)
         step = tf.cast(self.iterations.value + 1, kind)
         tf.raw_ops.ResourceApplyAdam(
@@ -30,7 +31,6 @@ class _Fused:
             epsilon=self.epsilon,
             grad=tf.cast(gradient, kind),
         )
-        return None
 
 
 class Adam(_Fused, keras.optimizers.Adam):

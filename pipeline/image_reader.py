@@ -78,7 +78,7 @@ def _checked(paths: Iterator[str], damaged: dict[int, str]) -> Iterator[Checked]
 
 def read_regular_file(path: str) -> bytes:
     """The content of a plain file; never follows a link in the last place, never waits for a pipe."""
-    try:
+    try:  # as `helper.reading` does, which takes a third as long as all of this
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             return _content(descriptor)
