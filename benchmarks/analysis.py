@@ -15,7 +15,7 @@ from tables import QUICK, alternating, markdown, spread
 
 from pipeline.checkpoint import load_checkpoint
 
-IMAGES, ROUNDS = (2_000, 1) if QUICK else (10_000, 5)
+IMAGES, ROUNDS = (2_000, 1) if QUICK else (10_000, 3)
 TRAINED = 1_000  # enough for predictions that are mostly right
 OURS = "this project: from a checkpoint's rename to its analysis"
 BARE = "bare `model.predict`, once"

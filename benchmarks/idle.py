@@ -1,6 +1,6 @@
 """What does an idle stage cost after long use? CPU time and memory, with 10,000 runs on record.
 
-python benchmarks/idle.py [seconds]        default: 120; with QUICK=1: 20, and 100 datasets
+python benchmarks/idle.py [seconds]        default: 112; with QUICK=1: 20, and 100 datasets
 
 They are started on a data folder of 1,000 datasets and 10,000 runs, all of them done.
 """
@@ -24,7 +24,7 @@ DATASETS, SETS = (100 if QUICK else 1000), 10
 
 
 def main() -> int:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20 if QUICK else 120
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20 if QUICK else 112
     with tempfile.TemporaryDirectory() as folder:
         progress(f"making {DATASETS * SETS:,} runs on record")
         fill(Path(folder))
