@@ -152,7 +152,7 @@ def grow(whole: Path, folder: Path) -> None:
         part = folder / str(count)
         progress(f"linking {count:,} images")
         link_part(whole, part / "raw_dataset" / "photographs", count)
-        runs = [Run(US, part, 32) for _ in range(ROUNDS if count < SMALL else 1)]
+        runs = [Run(US, part, 32) for _ in range(ROUNDS if count <= SMALL else 1)]
         shutil.rmtree(part)
         best[count] = min(runs, key=lambda run: run.seconds)
         rows.append(
@@ -168,8 +168,8 @@ def grow(whole: Path, folder: Path) -> None:
     heads = ["seconds", "us per image", "CPU us per image", "memory", "the images alone"]
     print(markdown(["images of 32 x 32", *heads], rows))
     print(
-        f"\nBelow {SMALL:,} images: {ROUNDS} rounds, and by image the fastest of them; the others once. More"
-        " are links to the same files."
+        f"\nUp to {SMALL:,} images: {ROUNDS} rounds, and by image the fastest of them (in the first, the"
+        " system may have forgotten the files). More are links to the same files, ingested once."
     )
     if not QUICK:
         draw(best)
