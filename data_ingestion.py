@@ -220,7 +220,7 @@ class Ingestion:
 
     def _ingest(self, place: Path, stock: Stock, sight: Sight) -> None:
         began = time.monotonic()
-        total = sum(len(split.images()) for split in stock.splits.values())
+        total = sum(len(split.images) for split in stock.splits.values())
         log.debug("%s: reading %s images", shown(place), f"{total:,}")
         status.say(f"ingesting {place.name}")
 

@@ -8,8 +8,9 @@ turns it into arrays. Nothing but files that were found in a split's own folder 
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ import constants
 from helper import digest_of, printable
 from pipeline.data_warnings import find_warnings
 from pipeline.groundtruth import RawDatasetError, Row, number_labels, read_rows
-from pipeline.image_reader import PASSING, read_regular_file
-from pipeline.reader_processes import ImageReaders, readers_for
+from pipeline.image_reader import PASSING, Answer, read_regular_file
+from pipeline.reader_processes import readers_for
 
 
 @dataclass
@@ -31,6 +32,12 @@ class Split:
     exists: bool = True
     trouble: str = ""  # why the folder cannot be looked into
 
+    def state(self) -> list:
+        """All there is to it, in an order of its own. Names alone are sorted faster than pairs."""
+        names = sorted(self.files)
+        return [self.exists, self.trouble, self.others, names, [self.files[name] for name in names]]
+
+    @cached_property
     def images(self) -> set[str]:
         return {name for name in self.files if name.lower().endswith(".png")}
 
@@ -43,15 +50,10 @@ class Stock:
 
     def image_sizes(self) -> list[int]:
         """Bytes of each image."""
-        return [split.files[name][0] for split in self.splits.values() for name in split.images()]
+        return [split.files[name][0] for split in self.splits.values() for name in split.images]
 
     def fingerprint(self) -> str:
-        return digest_of(
-            {
-                name: [split.exists, split.trouble, split.files, split.others]
-                for name, split in self.splits.items()
-            }
-        )
+        return digest_of({name: split.state() for name, split in self.splits.items()})
 
 
 @dataclass
@@ -182,7 +184,7 @@ def rows_of(folder: Path, name: str, split: Split) -> list[Row]:
 
 def _unmatched(name: str, rows: list[Row], split: Split) -> list[str]:
     """Rows with no image and images with no row."""
-    images, listed = split.images(), {row.file for row in rows}
+    images, listed = split.images, {row.file for row in rows}
     found = []
     if linked := [row for row in rows if row.file in split.others]:
         found.append(
@@ -215,16 +217,19 @@ def read(
         RawDatasetError: names the file, the row and what to do.
     """
     damaged: list[str] = []
-    splits, digests = {}, {}
+    rows, images, answers, splits, digests = {}, {}, {}, {}, {}
     with readers_for(stock.image_sizes(), image_size) as readers:
-        # They start while this process has something else to do.
-        rows = {name: rows_of(folder, name, split) for name, split in stock.splits.items()}
+        # They start, and read, while this process has something else to do.
+        for name, split in stock.splits.items():
+            rows[name] = rows_of(folder, name, split)
+            files = [row.file for row in rows[name]]
+            images[name], answers[name] = readers.read(folder / name, files)
         number_of, class_names = number_labels(rows)
         for name, some in rows.items():
-            images, digests[name] = _read_images(readers, folder / name, some, progress, damaged)
+            digests[name] = _digests(answers[name], name, some, progress, damaged)
             labels = np.array([number_of[row.label] for row in some], np.int64)
             classes = one_hot(labels, len(class_names))
-            splits[name] = {"img": images, "label": labels, "class": classes}
+            splits[name] = {"img": images[name], "label": labels, "class": classes}
     if damaged:
         raise RawDatasetError(damaged)
     return RawDataset(
@@ -242,25 +247,24 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return array
 
 
-def _read_images(
-    readers: ImageReaders,
-    folder: Path,
+def _digests(
+    answers: Iterator[Answer],
+    split: str,
     rows: list[Row],
     progress: Callable[[int], object],
     damaged: list[str],
-) -> tuple[np.ndarray, list[bytes]]:
-    """uint8 (count, size, size, 3) and one digest per image; says in `damaged` which do not decode."""
-    images, answers = readers.read(folder, [row.file for row in rows])
+) -> list[bytes]:
+    """One for each image, all of which are read then; says in `damaged` which do not decode."""
     digests = []
     for answer in answers:
         for place, reason in answer.damaged.items():
             row = rows[len(digests) + place]
             damaged.append(
-                f"{folder.name}/{printable(row.file)} (row {row.number}) {reason}. Replace the image."
+                f"{split}/{printable(row.file)} (row {row.number}) {reason}. Replace the image."
             )
         digests += answer.digests
         progress(len(answer.digests))
-    return images, digests
+    return digests
 
 
 def _content_digest(

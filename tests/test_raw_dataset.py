@@ -208,7 +208,7 @@ def test_files_that_come_and_go_while_it_looks_do_not_hide_the_folder(tmp_path):
         for _ in range(60):
             split = take_stock(folder).splits["train"]
             assert split.exists
-            assert len(split.images()) == 3
+            assert len(split.images) == 3
     finally:
         stop.set()
         copier.join()
