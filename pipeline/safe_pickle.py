@@ -11,6 +11,7 @@ rewrote to fit a changed file that holds allowed types only.
 
 import hashlib
 import io
+import os
 import pickle
 import struct
 import tempfile
@@ -62,12 +63,18 @@ def publish(
     The pickle's name appears last: whoever sees it finds it whole and described. `check` runs while
     it is written; what it raises comes out of here, and nothing is published.
     """
-    with whole_file(path) as file, ThreadPoolExecutor(2) as executor:
-        checking = executor.submit(check)
-        hashing = _Hashing(file, executor)
+    with (
+        whole_file(path) as file,
+        ThreadPoolExecutor(1) as checker,
+        ThreadPoolExecutor(1) as hasher,  # one thread: piece by piece, in their order
+    ):
+        checking = checker.submit(check)
+        hashing = _Hashing(file, hasher)
         pickle.dump(content, hashing, protocol=PROTOCOL)
+        file.flush()
+        os.fsync(file.fileno())  # this waits for the disk, while the others compute
         checking.result()
-        write_json(description_path(path), {**description, "sha256": hashing.sha256.hexdigest()})
+        write_json(description_path(path), {**description, "sha256": hashing.hexdigest()})
 
 
 def load(path: Path) -> object:
@@ -148,10 +155,11 @@ class _Hashing:
         self.file, self.executor, self.sha256 = file, executor, hashlib.sha256()
 
     def write(self, content: bytes) -> int:
-        hashed = self.executor.submit(self.sha256.update, content)
-        written = self.file.write(content)
-        hashed.result()
-        return written
+        self.executor.submit(self.sha256.update, content)
+        return self.file.write(content)
+
+    def hexdigest(self) -> str:
+        return self.executor.submit(self.sha256.hexdigest).result()
 
 
 class _NotAllowed(Exception):
