@@ -19,7 +19,7 @@ from pathlib import Path
 
 import constants
 from helper import UserError, description_path, printable
-from pipeline import event_log, fitting, resume, safe_pickle
+from pipeline import event_log, fitting, fork_server, resume, safe_pickle
 from pipeline.dataset import hold_out, load_split
 from pipeline.model_file import build
 from pipeline.own_classes import written_out
@@ -62,7 +62,7 @@ def main(job: dict, connection: Connection) -> int:
 
     pause = threading.Event()
     threading.Thread(target=_listen, args=[connection, pause], daemon=True).start()
-    give_way_when_memory_is_short()
+    fork_server.give_way_when_memory_is_short()
     training = Training(Job(**job), report, pause)
     try:
         training.keep_writing(lambda: start_log(training.job.folder / "training.log"))
@@ -91,12 +91,6 @@ def _listen(connection: Connection, pause: threading.Event) -> None:
         while connection.recv_bytes():
             pause.set()
     os._exit(0)
-
-
-def give_way_when_memory_is_short() -> None:
-    """The kernel then kills this process and not the stage, whose other runs go on."""
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def start_log(path: Path) -> None:

@@ -1,33 +1,21 @@
 """Processes that train one run each: starts them, gives them their jobs, shows how far they are."""
 
 import json
-import multiprocessing
-import os
 import queue
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 
-import constants
 from helper import remove_partials
+from pipeline import fork_server
 from pipeline.stage import log, progress_bar
 from pipeline.status import status
-from pipeline.words import ending
 
 ENDED = ("trained", "paused", "failed", "hindered")
-
-# A server that has imported TensorFlow, and used nothing of it yet, forks a process for each run: it
-# begins within milliseconds, and whatever its model does to it, no other run and no later one sees it.
-_context = multiprocessing.get_context("forkserver")
-# The last two are what a new process imports once more with the stage's script, by Python's own rule.
-_context.set_forkserver_preload(
-    ["pipeline.fitting", "pipeline.trainer", "pipeline.folder_watch", "run_queue"]
-)
+PRELOAD = ("pipeline.fitting", "pipeline.trainer", "pipeline.folder_watch", "run_queue")
 
 
 class TrainingProcesses:
@@ -43,7 +31,7 @@ class TrainingProcesses:
         self._reports: queue.SimpleQueue = queue.SimpleQueue()
 
     def __enter__(self) -> "TrainingProcesses":
-        _start_server()
+        fork_server.start(PRELOAD)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,7 +43,7 @@ class TrainingProcesses:
             _tidy(folder)
 
     def start(self, run: object, job: dict) -> None:
-        _start_server()  # it may have been killed
+        fork_server.start(PRELOAD)  # it may have been killed
         self.running.append(TrainingProcess(run, job, self._take, self.timeout))
         self._say_status()
 
@@ -94,8 +82,8 @@ class TrainingProcess:
         self.run, self.job, self.timeout = run, job, timeout
         self.pausing = self.timed_out = False
         self.progress = Progress(job)
-        self._connection, theirs = _context.Pipe()
-        self._process = _context.Process(target=_train, args=[job, theirs], daemon=True)
+        self._connection, theirs = fork_server.context.Pipe()
+        self._process = fork_server.context.Process(target=_train, args=[job, theirs], daemon=True)
         self._process.start()
         theirs.close()
         self._timer = threading.Timer(timeout or threading.TIMEOUT_MAX, self._time_is_over)
@@ -131,10 +119,7 @@ class TrainingProcess:
     def stop(self) -> None:
         """End the process, by force if it is stuck."""
         self.ask_to_end()
-        self._process.join(constants.STOP)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        fork_server.stop(self._process)
         self._listening.join()
         self._connection.close()  # not whenever Python comes to collect garbage
         self._process.close()
@@ -144,10 +129,8 @@ class TrainingProcess:
     def _reason_of_death(self) -> str:
         if self.timed_out:
             return f"it took longer than the {self.timeout:g} s of --run-timeout."
-        status = self._process.exitcode
-        last = _last_words(Path(self.job["checkpoint"]).with_suffix("") / "training.log")
-        no_result = " and no result" if status >= 0 else ""
-        return f"the training process {ending(status)}{no_result}.{last}"
+        log_file = Path(self.job["checkpoint"]).with_suffix("") / "training.log"
+        return f"the training process {fork_server.describe_end(self._process, log_file)}"
 
 
 def _tidy(folder: Path) -> None:
@@ -156,31 +139,10 @@ def _tidy(folder: Path) -> None:
         remove_partials(folder)
 
 
-def _start_server() -> None:
-    """Start the server, unless it runs. Ctrl-C in the terminal is for the stage, which then stops it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    path = os.environ.get("PYTHONPATH")
-    # Or it would look for what it has to import in the current folder (until Python 3.13).
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(constants.ROOT), path]))
-    try:
-        forkserver.ensure_running()
-    finally:
-        os.environ["PYTHONPATH"] = path or ""
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _train(job: dict, connection: object) -> None:
     from pipeline import trainer  # takes seconds where the server has not done it
 
     sys.exit(trainer.main(job, connection))
-
-
-def _last_words(log_file: Path) -> str:
-    try:
-        lines = log_file.read_text("utf-8", "replace").strip().splitlines()
-    except OSError:
-        return ""
-    return f" Its last words: {lines[-1][:300]}" if lines else ""
 
 
 class Progress:

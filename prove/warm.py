@@ -127,12 +127,11 @@ class Stage(Forked):
         ours, theirs = socket.socketpair()
 
         def work() -> int:
-            _talk_to(said)
             # Where yama guards processes, one has to allow that a relative of it follows it.
             ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY)
             theirs.send(b"ready")
             theirs.recv(9)
-            return _main(script, options, die_together)
+            return run_script(script, options, said, die_together)
 
         super().__init__(work)
         ours.recv(9)
@@ -166,15 +165,17 @@ def _talk_to(path: Path) -> None:
     os.close(descriptor)
 
 
-def _main(script: str, options: list[str], die_together: bool) -> int:
-    from pipeline import training_process
+def run_script(script: str, options: list[str], said: Path, die_together: bool = False) -> int:
+    """Run a stage's script in this process, which must be warm; what it says goes to the file `said`."""
+    _talk_to(said)
+    from pipeline import fork_server
 
     # The lock of a progress bar would have a name otherwise, and outlive a killed process.
     multiprocessing.set_start_method("fork", force=True)
     for name, seconds in WAITS.items():
         setattr(constants, name, seconds)
-    training_process._context = Forks(die_together)
-    training_process._start_server = lambda: None
+    fork_server.context = Forks(die_together)
+    fork_server.start = lambda preload: None
     return importlib.import_module(script).main(options)
 
 
@@ -191,7 +192,7 @@ def _attach(pid: int, options: list[str]) -> subprocess.Popen:
 
 
 class Forks:
-    """Instead of the server in pipeline.training_process: forks trainers from the stage, which is warm."""
+    """Instead of pipeline.fork_server's server: forks processes from the stage, which is warm."""
 
     def __init__(self, die_together: bool):
         self.context = multiprocessing.get_context("fork")

@@ -1,0 +1,66 @@
+"""Processes apart, for what runs a model: whatever that does to its process, no other sees it.
+
+A server that has imported TensorFlow, and used nothing of it yet, forks each of them: so it begins
+within milliseconds.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from multiprocessing import forkserver
+from pathlib import Path
+
+import constants
+from pipeline.words import ending
+
+context = multiprocessing.get_context("forkserver")
+
+
+def start(preload: Iterable[str]) -> None:
+    """Start the server, unless it runs, with the modules `preload` imported.
+
+    Ctrl-C in the terminal is for the stage, which then stops the server and its processes. What a
+    stage's script imports belongs to `preload`: by Python's own rule a new process imports the script.
+    """
+    context.set_forkserver_preload(list(preload))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    path = os.environ.get("PYTHONPATH")
+    # Or it would look for what it has to import in the current folder (until Python 3.13).
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(constants.ROOT), path]))
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ["PYTHONPATH"] = path or ""
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stop(process: multiprocessing.Process) -> None:
+    """End a process, by force if it is stuck."""
+    process.terminate()
+    process.join(constants.STOP)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def describe_end(process: multiprocessing.Process, log_file: Path) -> str:
+    """How a process ended that gave no result, and the last line in its log, as sentences."""
+    status = process.exitcode
+    no_result = " and no result" if status >= 0 else ""
+    return f"{ending(status)}{no_result}.{_last_words(log_file)}"
+
+
+def _last_words(log_file: Path) -> str:
+    try:
+        lines = log_file.read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f" Its last words: {lines[-1][:300]}" if lines else ""
+
+
+def give_way_when_memory_is_short() -> None:
+    """The kernel then kills the calling process and not the stage, which goes on."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
