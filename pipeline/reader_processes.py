@@ -10,7 +10,6 @@ import mmap
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 import constants
+from pipeline import shared_memory
 from pipeline.image_reader import DIGEST_SIZE, Answer, read_images
 from pipeline.log_lines import log
 from pipeline.words import ending
@@ -56,7 +56,7 @@ class ImageReaders:
     def __init__(self, size: int, count: int, at_once: int):
         self.size, self.at_once = size, at_once
         self.processes: list[_Process] = []
-        self._memory = _shared_memory()
+        self._memory = shared_memory.create()
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         with suppress(OSError):  # no more of them can be had: what there is will do
             for _ in range(count):
@@ -110,14 +110,6 @@ class ImageReaders:
 
 def _do_here(job: _Job) -> Answer:
     return read_images(job.folder, job.files, job.size, job.pixels)
-
-
-def _shared_memory() -> int:
-    """A file in memory, where the system has such; else in the folder for temporary files."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("pixels")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 class _Process:
