@@ -42,7 +42,9 @@ STUCK = (
     120.0  # a stage that says nothing for so long is stuck; a model's first step may take a while
 )
 STOP = 4.0  # a training process gets this long to stop before it is killed
+EVALUATION_SILENCE = 300.0  # a checkpoint whose test makes no progress for so long has failed
 
+EVALUATION_MEMORY = 0.5  # of the machine's memory, that the test of one checkpoint may take
 RUN_MEMORY = 2 * 2**30  # bytes that a run on small images may need, TensorFlow included
 
 # Images and labels.

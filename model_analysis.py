@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import constants
@@ -28,15 +29,14 @@ from helper import (
     write_json,
 )
 from pipeline import safe_pickle, scores
-from pipeline.checkpoint import load_checkpoint
 from pipeline.cross_tests import CrossTests
 from pipeline.dataset import load_split
+from pipeline.evaluation import Evaluator
 from pipeline.folder_watch import FolderWatch
 from pipeline.inventory import Inventory, Report
 from pipeline.leaderboard import Leaderboard
 from pipeline.ledger import Ledger
 from pipeline.models_by_datasets import ModelsByDatasets
-from pipeline.quiet_keras import import_keras
 from pipeline.stage import counted, heed_stop, keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
 
@@ -49,11 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
 def analyze_what_comes(options: argparse.Namespace) -> bool:
     """Analyze checkpoint after checkpoint. Returns, with --once, whether each one could be."""
     folders = [options.data / constants.CHECKPOINTS, options.data / constants.DATASETS]
-    with FolderWatch(folders, poll=options.poll) as watch:
+    with FolderWatch(folders, poll=options.poll) as watch, Evaluator() as evaluator:
         inventory = Inventory(options.data)
-        analysis = Analysis(inventory, options)
+        analysis = Analysis(inventory, evaluator, options)
         leaderboard = Leaderboard(inventory, analysis.results, options.once)
-        cross_tests = CrossTests(inventory, leaderboard, analysis.results, options.once)
+        cross_tests = CrossTests(inventory, leaderboard, evaluator, analysis.results, options.once)
         models_by_datasets = ModelsByDatasets(cross_tests)
         log.info("watching %s", shown(folders[0]))
         while True:
@@ -71,7 +71,7 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
                 models_by_datasets.update()
                 if options.once:
                     return analysis.all_well and cross_tests.all_well
-                import_keras()  # takes seconds: better now than when a checkpoint comes
+                evaluator.warm_up()
                 status.say("waiting")
                 watch.wait(look=look)
 
@@ -92,8 +92,8 @@ class Task:
 class Analysis:
     """Which checkpoints are analyzed, and doing the next one."""
 
-    def __init__(self, inventory: Inventory, options: argparse.Namespace):
-        self.inventory, self.once = inventory, options.once
+    def __init__(self, inventory: Inventory, evaluator: Evaluator, options: argparse.Namespace):
+        self.inventory, self.evaluator, self.once = inventory, evaluator, options.once
         self.results = options.data / constants.RESULTS
         self.record = Ledger(options.data / constants.ANALYSIS_RECORD, self._analyzed_on_disk)
         self.all_well = True
@@ -126,7 +126,9 @@ class Analysis:
             pictures, report = self._examine(task)
         except UserError as error:
             return self._fail(task, str(error))
-        except OSError as error:  # it went, or cannot be read for now: another look will tell
+        except FileNotFoundError:
+            return None  # it went, or was replaced: the next look will tell
+        except OSError as error:  # for now
             self._say_once(
                 task.path, f"cannot be read: {error.strerror or error}. Make it readable."
             )
@@ -157,20 +159,14 @@ class Analysis:
 
     def _examine(self, task: Task) -> tuple[dict[str, bytes], dict]:
         """The pictures by file name, and the report."""
-        from pipeline import fitting  # Keras takes seconds, which --help should not wait for
-
-        content = load_checkpoint(task.path)
-        test = load_split(task.dataset, "test")
-        try:
-            with counted(len(test["img"]), "analysis  | testing", "images") as progress:
-                name = shown(task.path)
-                probabilities = fitting.predict(content["model"], test, name, progress)
-        finally:
-            fitting.forget_models()
+        self.evaluator.prepare(task.path, task.sha256)
+        test = load_split(task.dataset, "test")  # meanwhile
+        with counted(len(test["img"]), "analysis  | testing", "images") as progress:
+            evaluation = self.evaluator.evaluate(task.path, task.sha256, test, progress)
+        probabilities, run = evaluation.probabilities, evaluation.run
         described = read_json(description_path(task.dataset))
         names = class_names(described, test["class"].shape[1])
         figures = scores.score(probabilities, test["label"], names)
-        run = content.get("run") if isinstance(content.get("run"), dict) else {}
         report = {
             "run": task.run,
             "checkpoint_sha256": task.sha256,
@@ -180,9 +176,9 @@ class Analysis:
             **figures,
             "trained": run,
             "dataset_warnings": described.get("warnings", {}),
-            "versions": {"pipeline": constants.VERSION, "keras": import_keras().__version__},
+            "versions": {"pipeline": constants.VERSION, "keras": version("keras")},
         }
-        return draw(report, content["history"], test, probabilities, names), report
+        return draw(report, evaluation.history, test, probabilities, names), report
 
     def _write(self, pictures: dict[str, bytes], report: dict) -> None:
         for name, picture in pictures.items():

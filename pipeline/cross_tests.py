@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 import constants
-from helper import UserError, printable, remove_partials, shown, write_json
+from helper import UserError, printable, remove_partials, write_json
 from pipeline import safe_pickle
-from pipeline.checkpoint import load_checkpoint
 from pipeline.dataset import Kind, kind_of, load_split
+from pipeline.evaluation import Evaluator
 from pipeline.inventory import Checkpoint, Dataset, Inventory, Report
 from pipeline.leaderboard import Leaderboard, Standing
 from pipeline.log_lines import log
@@ -45,15 +45,21 @@ class CrossTest:
 class CrossTests:
     """Which models and datasets take part, and doing the next test."""
 
-    def __init__(self, inventory: Inventory, leaderboard: Leaderboard, results: Path, once: bool):
-        self.inventory, self.leaderboard = inventory, leaderboard
+    def __init__(
+        self,
+        inventory: Inventory,
+        leaderboard: Leaderboard,
+        evaluator: Evaluator,
+        results: Path,
+        once: bool,
+    ):
+        self.inventory, self.leaderboard, self.evaluator = inventory, leaderboard, evaluator
         self.results, self.once = results, once
         self.folder = results / constants.OTHER_DATASETS
         remove_partials(self.folder)
         self.all_well = True
         self._failed: dict[tuple[Path, ...], list] = {}  # files that are no good, in that state
         self._kinds: dict[str, Kind] = {}  # of datasets, as their pickles say
-        self._model: tuple[str, object] | None = None
         self._splits: dict[str, dict[str, np.ndarray]] = {}
 
     def datasets(self) -> list[Dataset]:
@@ -89,7 +95,7 @@ class CrossTests:
                 test = CrossTest(report, self.inventory.checkpoint_path(report.run), dataset)
                 if self._is_to_do(test):
                     return test
-        self._forget_model()
+        self.evaluator.forget()
         self._splits.clear()
         return None
 
@@ -130,12 +136,9 @@ class CrossTests:
         """What not to try again until it changes: what could not be loaded, or else the pair."""
         if test.dataset.sha256 not in self._splits:
             return (test.dataset.path,)
-        if not self._holds(test.report.checkpoint_sha256):
+        if not self.evaluator.holds(test.report.checkpoint_sha256):
             return (test.checkpoint,)
         return test.checkpoint, test.dataset.path
-
-    def _holds(self, checkpoint_sha256: str) -> bool:
-        return self._model is not None and self._model[0] == checkpoint_sha256
 
     def _fits(self, test: CrossTest) -> bool:
         """As the dataset's pickle says, whether it has a description or not."""
@@ -144,12 +147,11 @@ class CrossTests:
         return kind.fits(test.report.kind)
 
     def _accuracy(self, test: CrossTest) -> float:
-        from pipeline import fitting  # Keras takes seconds, which --help should not wait for
-
-        split, model = self._split_of(test.dataset), self._model_of(test)
-        predicted = fitting.predict(
-            model, split, shown(test.checkpoint), lambda _: status.beat()
-        ).argmax(1)
+        split, sha256 = self._split_of(test.dataset), test.report.checkpoint_sha256
+        evaluation = self.evaluator.evaluate(
+            test.checkpoint, sha256, split, lambda _: status.beat()
+        )
+        predicted = evaluation.probabilities.argmax(1)
         accuracy = float((predicted == split["label"]).mean())
         log.debug("%s: accuracy %.3f on %s", test.report.run, accuracy, test.dataset.name)
         return accuracy
@@ -162,22 +164,6 @@ class CrossTests:
             _check_unchanged(dataset.path, dataset.sha256)
             self._splits[dataset.sha256] = split
         return self._splits[dataset.sha256]
-
-    def _model_of(self, test: CrossTest) -> object:
-        wanted = test.report.checkpoint_sha256
-        if not self._holds(wanted):
-            self._forget_model()
-            model = load_checkpoint(test.checkpoint)["model"]
-            _check_unchanged(test.checkpoint, wanted)
-            self._model = wanted, model
-        return self._model[1]
-
-    def _forget_model(self) -> None:
-        if self._model is not None:
-            from pipeline import fitting
-
-            self._model = None
-            fitting.forget_models()
 
     def _enter(self, test: CrossTest, accuracy: float) -> None:
         report = test.report

@@ -1,5 +1,6 @@
 """Fit a model, predict with it: what is Keras's work."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -201,7 +202,10 @@ def predict(
 
     Raises:
         UserError: the model, which is called `name` there, and the split do not fit each other.
+        MemoryError: there is not enough of it.
     """
+    import tensorflow as tf
+
     expected = (None, *split["img"].shape[1:]), (None, split["class"].shape[1])
     if (model.input_shape, model.output_shape) != expected:
         raise UserError(
@@ -211,8 +215,11 @@ def predict(
     counting = keras.callbacks.LambdaCallback(
         on_predict_batch_end=lambda _, logs: progress(len(logs["outputs"]))
     )
-    batches = Batches(split, np.arange(len(split["img"])), 512).to_read()
-    found = model.predict(batches, verbose=0, callbacks=[counting])
+    batches = Batches(split, np.arange(len(split["img"])), _batch_size(split["img"])).to_read()
+    try:
+        found = model.predict(batches, verbose=0, callbacks=[counting])
+    except tf.errors.ResourceExhaustedError:
+        raise MemoryError from None
     probabilities = np.asarray(found, np.float32)
     if not np.isfinite(probabilities).all():
         raise UserError(
@@ -221,9 +228,9 @@ def predict(
     return probabilities
 
 
-def forget_models() -> None:
-    """Give back what Keras keeps of each model: a process that tests many would grow with each."""
-    keras.utils.clear_session()
+def _batch_size(images: np.ndarray) -> int:
+    """As many images as do not make a layer's output larger than that of 512 images of 64 x 64."""
+    return max(1, min(512, 512 * 64 * 64 // math.prod(images.shape[1:3])))
 
 
 def _compile(

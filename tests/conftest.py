@@ -199,3 +199,21 @@ def start():
     for one in started:
         one.process.kill()
         one.process.wait()
+
+
+def until_gone(pid):
+    until = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < until, f"process {pid} is still there"
+        os.sched_yield()
+
+
+def children(pid):
+    """A stage's processes apart: the children of the server among the stage's own children."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        own = file.read().split()
+    return [
+        child
+        for each in own
+        for child in Path(f"/proc/{each}/task/{each}/children").read_text().split()
+    ]

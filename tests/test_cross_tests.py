@@ -12,8 +12,9 @@ from conftest import COLOURS, make_raw_dataset, put_report
 import data_ingestion
 import model_analysis
 from helper import read_json, sha256_of, write_json
-from pipeline import cross_tests
+from pipeline import cross_tests, evaluation
 from pipeline.cross_tests import CrossTests
+from pipeline.evaluation import Evaluator
 from pipeline.inventory import Inventory
 from pipeline.leaderboard import Leaderboard
 from pipeline.models_by_datasets import ModelsByDatasets
@@ -139,9 +140,11 @@ def test_what_the_tests_found_is_beside_the_reports_which_stay_as_they_are(data,
 
 def test_a_model_is_loaded_once_for_all_datasets(data, three, monkeypatch):
     put_one_checkpoint_each(data, three)
-    load, loaded = cross_tests.load_checkpoint, []
+    worker, loaded = evaluation._Worker, []
     monkeypatch.setattr(
-        cross_tests, "load_checkpoint", lambda path: (loaded.append(path.stem), load(path))[1]
+        evaluation,
+        "_Worker",
+        lambda path, sha256: (loaded.append(path.stem), worker(path, sha256))[1],
     )
     analyze(data)
     assert loaded == [f"{dataset}__m__s" for dataset in reversed(three)]
@@ -200,7 +203,7 @@ def test_an_undescribed_dataset_that_does_not_fit_costs_no_model(data, three, mo
             (data / "dataset" / f"{dataset}{ending}").unlink()
     with open(data / "dataset" / "small.pkl", "wb") as file:
         pickle.dump(content, file)
-    monkeypatch.setattr(cross_tests, "load_checkpoint", lambda _: 1 / 0)
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *_: 1 / 0)
     assert analyze(data) == 0
     assert accuracy_on(data, f"{three[0]}__m__s") == {}
     assert not results(data, "models_by_datasets.csv").exists()
@@ -303,7 +306,7 @@ def test_a_dataset_that_is_not_as_described_is_not_tested_on(data, three, monkey
         path = data / "dataset" / f"{dataset}.json"
         path.write_text(json.dumps({**read_json(path), "image_size": 16}))
     write_json(results(data, f"{run}.json"), {**report(data, run), "image_shape": [16, 16, 3]})
-    monkeypatch.setattr(cross_tests, "load_checkpoint", lambda _: 1 / 0)
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *_: 1 / 0)
     assert analyze(data) == 0
     assert accuracy_on(data, run) == {}
 
@@ -315,7 +318,8 @@ class Turn:
         self.inventory = Inventory(data)
         folder = data / "model_analysis_results"
         self.leaderboard = Leaderboard(self.inventory, folder, once=True)
-        self.tests = CrossTests(self.inventory, self.leaderboard, folder, once=True)
+        self.evaluator = Evaluator()
+        self.tests = CrossTests(self.inventory, self.leaderboard, self.evaluator, folder, once=True)
         self.matrix = ModelsByDatasets(self.tests)
 
     def next_test(self):
@@ -386,10 +390,12 @@ def test_what_is_replaced_just_before_its_test_gets_no_figures_of_the_other(data
 
 def test_a_fault_in_one_test_is_said_and_stops_no_other(data, three, capsys, monkeypatch):
     put_one_checkpoint_each(data, three[:2])
-    load = cross_tests.load_checkpoint
-    monkeypatch.setattr(
-        cross_tests, "load_checkpoint", lambda path: 1 / 0 if three[0] in path.stem else load(path)
-    )
+    evaluate = Evaluator.evaluate
+
+    def evaluate_with_a_fault(self, checkpoint, *arguments):
+        return 1 / 0 if three[0] in checkpoint.stem else evaluate(self, checkpoint, *arguments)
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate_with_a_fault)
     assert analyze(data) == 1
     said = capsys.readouterr().out
     assert said.count(f"{three[0]}__m__s: not tested on {three[2]}: ZeroDivisionError: ") == 1
@@ -398,13 +404,13 @@ def test_a_fault_in_one_test_is_said_and_stops_no_other(data, three, capsys, mon
 
 
 def test_a_stop_during_a_test_is_no_failed_test(data, three, monkeypatch, capsys):
-    def load_while_asked_to_stop(_):
+    def evaluate_while_asked_to_stop(*_):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         raise TypeError("incompatible arguments")  # as pybind11 makes of it
 
     put_one_checkpoint_each(data, three[:1])
-    monkeypatch.setattr(cross_tests, "load_checkpoint", load_while_asked_to_stop)
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate_while_asked_to_stop)
     assert analyze(data) == 130
     assert "not tested" not in capsys.readouterr().out
 
@@ -566,9 +572,10 @@ def test_models_and_images_are_kept_only_as_long_as_there_is_something_to_test(d
     kept = []
     while test := turn.next_test():
         turn.tests.do(test)
-        kept.append((turn.tests._model is not None, len(turn.tests._splits)))
+        loaded = turn.evaluator.holds(test.report.checkpoint_sha256)
+        kept.append((loaded, len(turn.tests._splits)))
     assert kept == [(True, 1), (True, 2)]
-    assert (turn.tests._model, turn.tests._splits) == (None, {})
+    assert (turn.evaluator._worker, turn.tests._splits) == (None, {})
 
 
 def test_of_large_datasets_the_images_of_one_are_kept(data, three, monkeypatch):

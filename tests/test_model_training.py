@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import make_raw_dataset
+from conftest import children, make_raw_dataset, until_gone
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import constants
@@ -448,24 +447,6 @@ def test_a_wrong_setting_is_named_once_and_does_not_stand_in_the_way(workplace, 
     said = capsys.readouterr().out
     assert said.count('wrong.toml: unknown key "learning_rat". Did you mean "learning_rate"?') == 1
     assert len(checkpoints(workplace)) == 1
-
-
-def until_gone(pid):
-    until = time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < until, f"process {pid} is still there"
-        os.sched_yield()
-
-
-def children(pid):
-    """The processes that train: the children of the server among the stage's own children."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        own = file.read().split()
-    return [
-        child
-        for each in own
-        for child in Path(f"/proc/{each}/task/{each}/children").read_text().split()
-    ]
 
 
 def test_the_stage_itself_does_not_load_tensorflow(workplace, start):

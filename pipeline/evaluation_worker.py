@@ -1,0 +1,116 @@
+"""Load one checkpoint and predict with it, in a process of its own (see `evaluation.py`).
+
+What happens goes to the stage through a pipe: JSON objects, and the class probabilities as bare
+bytes, so that the stage unpickles nothing that this process wrote.
+"""
+
+import json
+import math
+import mmap
+import os
+import resource
+import select
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from pathlib import Path
+
+import numpy as np
+
+from helper import UserError, printable, shown
+from pipeline import fitting, fork_server, safe_pickle
+from pipeline.checkpoint import load_checkpoint
+
+
+def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) -> int:
+    """Load `checkpoint`, then predict for whatever images come; returns the exit status.
+
+    All that the model prints goes to `log_file`, temporary files into the folder of that; of memory
+    there are `memory` bytes, and no more.
+    """
+
+    def report(**message: object) -> None:
+        connection.send_bytes(json.dumps(message, default=printable).encode())
+
+    threading.Thread(target=_end_with_the_stage, args=[connection], daemon=True).start()
+    _keep_to(log_file, memory)
+    fitting.use_devices(threads=0, gpu="")  # or TensorFlow would take all of a GPU's memory
+    try:
+        content = load_checkpoint(checkpoint)
+        run = content.get("run")
+        report(event="loaded", history=content["history"], run=run if isinstance(run, dict) else {})
+        with suppress(EOFError):  # nothing more to predict
+            while True:
+                _predict(content["model"], shown(checkpoint), connection, report)
+    except UserError as error:
+        report(event="refused", reason=str(error))
+    except MemoryError:
+        report(
+            event="failed", reason=f"its test needs more than {memory / 2**30:.1f} GiB of memory"
+        )
+    except OSError as error:
+        if error.filename != str(checkpoint):
+            raise
+        report(event="unreadable", errno=error.errno, reason=error.strerror)
+    except Exception as error:
+        details = traceback.format_exc()[-10_000:]
+        report(event="failed", reason=safe_pickle.in_short(error), details=details)
+    return 0
+
+
+def _end_with_the_stage(connection: Connection) -> None:
+    """End this process when the pipe's other end closes, wherever the main thread hangs."""
+    hang_up = select.poll()
+    hang_up.register(connection.fileno(), 0)
+    hang_up.poll()
+    os._exit(0)
+
+
+def _keep_to(log_file: Path, memory: int) -> None:
+    fork_server.give_way_when_memory_is_short()
+    tempfile.tempdir = str(log_file.parent)
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    with suppress(ValueError, OSError):  # a lower limit is in force already
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (_data_size() + memory, hard))
+
+
+def _data_size() -> int:
+    """Bytes that count for RLIMIT_DATA already; 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[5]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
+
+
+def _predict(model: object, name: str, connection: Connection, report: Callable[..., None]) -> None:
+    """Receive images and send the class probabilities for them, or why `model` does not fit them.
+
+    Raises:
+        EOFError: the stage asks for nothing more.
+    """
+    request = json.loads(connection.recv_bytes())
+    shape, classes = tuple(request["shape"]), request["classes"]
+    memory = recv_handle(connection)
+    try:
+        room = mmap.mmap(memory, math.prod(shape), prot=mmap.PROT_READ)
+    finally:
+        os.close(memory)
+    images = np.frombuffer(room, np.uint8).reshape(shape)
+    split = {"img": images, "class": np.broadcast_to(np.float32(0), (len(images), classes))}
+    try:
+        probabilities = fitting.predict(
+            model, split, name, lambda count: report(event="progress", count=count)
+        )
+    except UserError as error:
+        return report(event="refused", reason=str(error))
+    report(event="predicted")
+    return connection.send_bytes(np.ascontiguousarray(probabilities))
