@@ -32,6 +32,7 @@ PROOFS = (
     "outside",
     "true_png",
     "pickle_code",
+    "bad_checkpoints",
     "fuzz",
     # How a stage lives
     "one_process",

@@ -53,7 +53,7 @@ INGESTION_PARTS = (
     "pipeline.reader_processes:read_images",
 )
 ANALYSIS_PARTS = (
-    "model_analysis:load_checkpoint",
+    "model_analysis:load_split",
     "model_analysis:Analysis._examine",
     "model_analysis:draw",
 )

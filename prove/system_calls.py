@@ -55,7 +55,7 @@ class Call:
 class Point:
     """The `number`th call of `name` on `path` (in the work folder) that one process makes."""
 
-    process: int  # 0 is the stage, 1 the trainer, 2 a thread of the stage that reads its last words
+    process: int  # 0 is the stage, 1 its process apart, 2 a thread of the stage that reads its last words
     name: str
     path: str
     number: int
@@ -68,7 +68,7 @@ class Point:
         ]
 
     def __str__(self) -> str:
-        who = ("stage", "trainer", "stage's thread")[self.process]
+        who = ("stage", "process apart", "stage's thread")[self.process]
         return f"{self.name} no. {self.number} of the {who} on {self.path}"
 
 
