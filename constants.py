@@ -43,6 +43,9 @@ STUCK = (
 )
 STOP = 4.0  # a training process gets this long to stop before it is killed
 EVALUATION_SILENCE = 300.0  # a checkpoint whose test makes no progress for so long has failed
+RESTART = 1.0  # before a killed stage is started again; twice as long each time,
+RESTART_MOST = 60.0  # but no longer than this,
+RAN_WELL = 60.0  # and as at first once it ran for this long
 
 EVALUATION_MEMORY = 0.5  # of the machine's memory, that the test of one checkpoint may take
 RUN_MEMORY = 2 * 2**30  # bytes that a run on small images may need, TensorFlow included

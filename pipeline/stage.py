@@ -24,6 +24,7 @@ from pipeline.status import status
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130  # the exit status of a program that SIGINT ended
+ENDED_BY_A_FAULT = os.EX_SOFTWARE  # not 1, which says that the user has something to put right
 _stop_asked = threading.Event()
 
 Given = TypeVar("Given")
@@ -83,11 +84,12 @@ def run_stage(
     except UserError as error:
         log.error("%s", error)
         return 1
-    except OSError as error:
-        if not is_disk_trouble(error):
-            raise
-        log.error("%s.", disk_trouble(error))
-        return 1
+    except Exception as error:
+        if isinstance(error, OSError) and is_disk_trouble(error):
+            log.error("%s.", disk_trouble(error))
+            return 1
+        log.critical("ended by a fault of its own", exc_info=True)
+        return ENDED_BY_A_FAULT
 
 
 def listen_for_stop() -> None:

@@ -143,7 +143,13 @@ def told(monkeypatch):
 class Process:
     """One of the scripts as a process, with its lines so far."""
 
-    def __init__(self, script: str, *options: object, environment: dict[str, str] | None = None):
+    def __init__(
+        self,
+        script: str | Path,
+        *options: object,
+        environment: dict[str, str] | None = None,
+        new_session: bool = False,
+    ):
         self.lines: list[str] = []
         self._new: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
@@ -152,6 +158,7 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, **(environment or {})},
+            start_new_session=new_session,
         )
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -191,7 +198,7 @@ def start():
     """Start scripts as processes; those that still run at the end of the test are killed."""
     started = []
 
-    def start_one(script: str, *options: object, **keywords: object) -> Process:
+    def start_one(script: str | Path, *options: object, **keywords: object) -> Process:
         started.append(Process(script, *options, **keywords))
         return started[-1]
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, make_raw_dataset
@@ -86,37 +87,97 @@ def test_it_works_without_an_output(data):
 
 
 @pytest.fixture
-def make_run(data, tmp_path):
-    """honcho with the Procfile as in a terminal; the process numbers of what it started, and a pipe
-    that ends when the last of them does."""
+def make_run(data, tmp_path, start):
+    """honcho with the Procfile as in a terminal; a pipe with a line for each process that it leads
+    to, which ends when the last of them does."""
     (tmp_path / "bin").mkdir()
     os.mkfifo(tmp_path / "pipe")
+    as_stage = f'case "$1" in -m) ;; *) set -- "$@" --data {data} ;; esac'
     for name, command in {
-        "python": f'{sys.executable} {ROOT}/"$1" --data {data}',
-        "tensorboard": "sleep 600",
+        "python": f'{as_stage}; exec {sys.executable} "$@"',
+        "tensorboard": "exec sleep 600",
     }.items():
         program = tmp_path / "bin" / name
-        program.write_text(f"#!/bin/sh\nexec 9>{tmp_path / 'pipe'}\necho $$ >&9\nexec {command}\n")
+        told = f'exec 9>{tmp_path / "pipe"}\necho $$ "{name} $*" >&9\n'
+        program.write_text(f"#!/bin/sh\n{told}{command}\n")
         program.chmod(0o755)
-    honcho = subprocess.Popen(
-        [sys.executable, "-m", "honcho", "-f", ROOT / "Procfile", "start"],
-        env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
-        start_new_session=True,
+    honcho = start(
+        Path(sys.executable).with_name("honcho"),
+        *("-f", ROOT / "Procfile", "start"),
+        environment={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+        new_session=True,
     )
     with open(tmp_path / "pipe") as pipe:
-        started = [int(pipe.readline()) for _ in range(4)]
-        yield honcho, pipe
-    for number in started:
+        run = MakeRun(honcho, pipe)
+        for _ in range(8):
+            run.read_next()
+        yield run
+    for number in run.numbers.values():
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
 
 
-@pytest.mark.timeout(60)
+class MakeRun:
+    """`make run`: honcho, and by command the number of each process that was started last with it."""
+
+    def __init__(self, honcho, pipe):
+        self.honcho, self.pipe, self.numbers = honcho, pipe, {}
+
+    def read_next(self):
+        number, _, command = self.pipe.readline().rstrip("\n").partition(" ")
+        assert number, f"all ended: {self.honcho.lines}"
+        self.numbers[command] = int(number)
+        return command
+
+    def kill(self, command):
+        """As the kernel does it when memory is short."""
+        os.kill(self.numbers[command], signal.SIGKILL)
+
+
+STAGES = [f"python {name}.py" for name in ("data_ingestion", "model_training", "model_analysis")]
+TENSORBOARD = "tensorboard --logdir data/model_checkpoints"
+
+
+@pytest.mark.timeout(120)
 def test_closing_the_terminal_of_make_run_leaves_nothing_running(make_run):
-    honcho, pipe = make_run
-    os.killpg(honcho.pid, signal.SIGHUP)
-    assert honcho.wait(60) == -signal.SIGHUP
-    assert pipe.read() == ""  # returns when nobody holds the other end any more
+    os.killpg(make_run.honcho.process.pid, signal.SIGHUP)
+    assert make_run.honcho.end() == -signal.SIGHUP
+    assert make_run.pipe.read() == ""  # returns when nobody holds the other end any more
+
+
+@pytest.mark.timeout(240)
+def test_what_is_killed_under_make_run_is_started_again(make_run, data):
+    honcho, numbers = make_run.honcho, dict(make_run.numbers)
+    assert sorted(numbers) == sorted(
+        [*STAGES, TENSORBOARD]
+        + [f"python -m pipeline.keep_running {command}" for command in [*STAGES, TENSORBOARD]]
+    )
+    for command in (*STAGES, TENSORBOARD):
+        make_run.kill(command)
+        name = command.split()[command.startswith("python")]
+        reason = "was ended by SIGKILL, often for want of memory"
+        line = honcho.wait_for("starting it again")
+        assert line.endswith(f" | {name} {reason}; starting it again in 1 s")
+        assert make_run.read_next() == command
+        assert make_run.numbers[command] != numbers[command]
+    make_raw_dataset(data / "raw_dataset" / "colours")
+    honcho.wait_for("ingested as dataset")
+    honcho.end(signal.SIGINT)
+    stopped = [line.split()[1] for line in honcho.lines if line.endswith("| stopped")]
+    assert sorted(stopped) == ["analysis.1", "ingestion.1", "training.1"]
+    assert make_run.pipe.read() == ""
+
+
+@pytest.mark.timeout(120)
+def test_what_keeps_a_stage_running_may_be_killed_itself(make_run, start, data):
+    keeper = "python -m pipeline.keep_running python data_ingestion.py"
+    make_run.honcho.wait_for("raw_dataset")  # which it watches
+    make_run.kill(keeper)
+    second = start("data_ingestion.py", "--data", data)
+    second.wait_for(f"is already running as process {make_run.numbers[STAGES[0]]}.")
+    assert second.end() == 1
+    make_run.honcho.end(signal.SIGINT)
+    assert make_run.pipe.read() == ""
 
 
 def test_keep_trying_says_each_reason_once_and_goes_on(monkeypatch):
