@@ -25,6 +25,7 @@ from pipeline import safe_pickle
 from pipeline.folder_watch import FolderWatch
 from pipeline.groundtruth import RawDatasetError, first_few
 from pipeline.ledger import Ledger
+from pipeline.lock import stay_alone
 from pipeline.raw_dataset import RawDataset, Stock, find_raw_datasets, problems, read, take_stock
 from pipeline.stage import counted, keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
@@ -225,6 +226,7 @@ class Ingestion:
         status.say(f"ingesting {place.name}")
 
         def check() -> None:
+            stay_alone()
             if take_stock(place) != stock:
                 raise Changed
 

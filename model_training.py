@@ -19,6 +19,7 @@ from helper import UserError, description_path, read_json, shown
 from pipeline import machine, resume
 from pipeline.folder_watch import FolderWatch
 from pipeline.ledger import Ledger
+from pipeline.lock import lock_held
 from pipeline.stage import keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
 from pipeline.training_process import TrainingProcesses
@@ -266,6 +267,7 @@ class Training:
             "dataset": str(run.dataset.path),
             "model": str(run.model.path),
             "checkpoint": str(self._checkpoint(name)),
+            "lock": lock_held(),
             "description": {
                 "key": run.key,
                 "dataset": run.dataset.name,

@@ -20,6 +20,7 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 
 import constants
 from helper import shown
+from pipeline.lock import identity, stay_alone
 from pipeline.stage import log
 
 # Only what changes a folder: to be woken by one's own reading would be an endless loop.
@@ -108,7 +109,9 @@ class FolderWatch:
         """Returns whether it was mended, for which it does not wait as long as for the next look."""
         while True:
             pause = min(until - time.monotonic(), constants.LOOK_AGAIN)
-            woken, mended = self._woken.wait(max(0.0, pause)), self._mend()
+            woken = self._woken.wait(max(0.0, pause))
+            stay_alone()
+            mended = self._mend()
             over = self._observer is None or time.monotonic() >= until
             if woken or mended or over:
                 return mended
@@ -134,10 +137,10 @@ class FolderWatch:
         return self.poll or self._observer is not None
 
     def _say_what_happened(self, now: list[tuple[int, int] | None]) -> None:
-        for folder, before, identity in zip(self.folders, self._watched, now, strict=False):
-            if before and not identity:
+        for folder, before, after in zip(self.folders, self._watched, now, strict=False):
+            if before and not after:
                 log.warning("%s is gone; making it again, empty", shown(folder))
-            elif before and identity != before:
+            elif before and after != before:
                 log.info("%s was replaced by another folder; watching that one", shown(folder))
         if self._observer is not None and now == self._watched:
             log.warning("the watch on %s had died; watching again", shown(self.folders[0]))
@@ -204,7 +207,6 @@ def _pause_after(look: float) -> float:
 
 def _identity(folder: Path) -> tuple[int, int] | None:
     try:
-        status = folder.stat()
+        return identity(folder)
     except OSError:
         return None
-    return status.st_dev, status.st_ino

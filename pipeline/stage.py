@@ -1,8 +1,7 @@
-"""What every stage's process has in common: options, its lock, a clean stop."""
+"""What every stage's process has in common: options, being alone, a clean stop."""
 
 import argparse
 import errno
-import fcntl
 import os
 import select
 import shutil
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 import constants
 from helper import UserError, remove_partials, shown
+from pipeline.lock import Displaced, holds_lock, lock_held, only_process, stay_alone
 from pipeline.log_lines import log, start_logging
 from pipeline.status import status
 
@@ -65,17 +65,14 @@ def run_stage(
 
     `work` watches until it is interrupted, or returns whether all went well. A stop raises
     KeyboardInterrupt in the main thread, which may stop at any line, since dying at any line is
-    harmless.
+    harmless. Where the data folder is deleted or replaced meanwhile, `work` is called anew: what it
+    knew of the old folder does not hold for the new one.
     """
     start_logging(name, options.verbose)
     listen_for_stop()
     try:
         options.data = options.data.expanduser().absolute()
-        keep_trying(lambda: make_folders(options.data), log.error, options.once)
-        with only_process(name, options.data), status.kept(name, options.data):
-            remove_partials(options.data)
-            remove_partials(options.data / writes_to)
-            return 0 if work() else 1
+        return 0 if _work_alone(name, options, writes_to, work) else 1
     except KeyboardInterrupt as interrupt:
         for number in STOPS:
             signal.signal(number, signal.SIG_IGN)  # it is on its way out already
@@ -90,6 +87,29 @@ def run_stage(
             return 1
         log.critical("ended by a fault of its own", exc_info=True)
         return ENDED_BY_A_FAULT
+
+
+def _work_alone(
+    name: str, options: argparse.Namespace, writes_to: str, work: Callable[[], bool]
+) -> bool:
+    displaced = False
+    while True:
+        keep_trying(lambda: make_folders(options.data), log.error, options.once)
+        try:
+            with (
+                only_process(name, options.data, displaced),
+                status.kept(name, options.data, holds_lock),
+            ):
+                if displaced:
+                    log.warning(
+                        "%s was deleted or replaced, or the stage's lock in it; starting afresh",
+                        shown(options.data),
+                    )
+                remove_partials(options.data)
+                remove_partials(options.data / writes_to)
+                return work()
+        except Displaced:
+            displaced = True
 
 
 def listen_for_stop() -> None:
@@ -138,56 +158,6 @@ def make_folders(data: Path) -> None:
         (data / name).mkdir(parents=True, exist_ok=True)
 
 
-class only_process:  # noqa: N801 - reads as a verb: with only_process(...)
-    """Hold the kernel's lock for one stage on one data folder.
-
-    The kernel gives it back when the process ends, however it ends, so no stale lock is ever left.
-
-    Raises:
-        UserError: another process holds it; names its process number.
-    """
-
-    def __init__(self, stage: str, data: Path):
-        self.stage, self.path = stage, data / f".{stage}.lock"
-
-    def __enter__(self) -> None:
-        self.file = open(self.path, "a+")
-        if not self._lock():
-            holder = self._holder()
-            self.file.close()
-            raise UserError(
-                f"{self.stage} on {shown(self.path.parent)} is already running as process {holder}."
-                " Use that one, stop it first, or give this one another folder with --data."
-            )
-        with suppress(OSError):  # the lock holds without the number, too, on a full disk
-            self.file.truncate(0)
-            self.file.write(f"{os.getpid()}\n")
-            self.file.flush()
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def _lock(self) -> bool:
-        """Tries a few times: whoever asks whether a stage runs holds its lock for an instant, too."""
-        for _ in range(4):
-            try:
-                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.05)
-            else:
-                return True
-        return False
-
-    def _holder(self) -> str:
-        """The other process's number. It takes the lock first and writes its number then."""
-        for _ in range(20):
-            self.file.seek(0)
-            if number := self.file.read().strip():
-                return number
-            time.sleep(0.05)
-        return "(unknown)"
-
-
 DISK_TROUBLE = {
     errno.ENOSPC: "the disk is full. Free some space",
     errno.EDQUOT: "the disk quota is used up. Free some space",
@@ -221,18 +191,26 @@ def keep_trying(
 ) -> Given:
     """What `action` gives, as soon as the disk lets it; say what stands in the way once per reason.
 
-    What was computed is in memory meanwhile, so nothing has to be done again.
+    What was computed is in memory meanwhile, so nothing has to be done again. Before each try the
+    lock is looked at: only who works alone may write.
 
     Raises:
         UserError: with `once`, after the first try.
+        Displaced: another process may be at work in the data folder.
     """
-    said = None
+    said, made_again = None, False
     while True:
+        stay_alone()
         try:
             given = action()
         except OSError as error:
             if not is_disk_trouble(error):
                 raise
+            if error.errno == errno.ENOENT and (lock := lock_held()) and not made_again:
+                made_again = True
+                with suppress(OSError):  # a folder of the tree may be gone, without all others
+                    make_folders(Path(lock.path).parent)
+                continue
             if once:
                 raise UserError(f"{disk_trouble(error)}.") from None
             if (trouble := disk_trouble(error)) != said:

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -32,8 +32,11 @@ class Status:
         self._news = threading.Event()
 
     @contextmanager
-    def kept(self, stage: str, data: Path) -> Iterator[None]:
-        """Keep the status of `stage` while the block runs. Only while holding the stage's lock."""
+    def kept(
+        self, stage: str, data: Path, may_write: Callable[[], bool] = lambda: True
+    ) -> Iterator[None]:
+        """Keep the status of `stage` while the block runs. Only while holding the stage's lock, which
+        `may_write` tells."""
         self._error = ""
         self.say("starting")
         about = {
@@ -44,7 +47,8 @@ class Status:
         }
         last_error, ended = LastError(self), threading.Event()
         path = data / constants.STATUS / f"{stage}.json"
-        writer = threading.Thread(target=self._keep_writing, args=[path, about, ended], daemon=True)
+        todo = path, about, may_write, ended
+        writer = threading.Thread(target=self._keep_writing, args=todo, daemon=True)
         writer.start()
         log.addHandler(last_error)
         try:
@@ -73,14 +77,17 @@ class Status:
         self._error = f"{_now()} {text}"
         self._news.set()
 
-    def _keep_writing(self, path: Path, about: dict, ended: threading.Event) -> None:
+    def _keep_writing(
+        self, path: Path, about: dict, may_write: Callable[[], bool], ended: threading.Event
+    ) -> None:
         trouble, last = "", False
         while not last:
             self._news.wait()
             self._news.clear()
             last = ended.is_set()
             try:
-                self._write(path, about)
+                if may_write():
+                    self._write(path, about)
                 trouble = ""
             except OSError as error:
                 if error.strerror != trouble:

@@ -21,6 +21,7 @@ import constants
 from helper import UserError, description_path, printable
 from pipeline import event_log, fitting, fork_server, resume, safe_pickle
 from pipeline.dataset import hold_out, load_split
+from pipeline.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.model_file import build
 from pipeline.own_classes import written_out
 from pipeline.quiet_keras import import_keras
@@ -38,6 +39,7 @@ class Job:
     model: str
     checkpoint: str
     description: dict
+    lock: LockFile | None = None  # the stage's
     threads: int = 0  # of its own; 0: TensorFlow's choice
     gpu: str = ""
 
@@ -64,11 +66,14 @@ def main(job: dict, connection: Connection) -> int:
     threading.Thread(target=_listen, args=[connection, pause], daemon=True).start()
     fork_server.give_way_when_memory_is_short()
     training = Training(Job(**job), report, pause)
+    work_under(training.job.lock)
     try:
         training.keep_writing(lambda: start_log(training.job.folder / "training.log"))
         training.train()
     except UserError as error:
         report(event="failed", reason=str(error))
+    except Displaced as displaced:
+        report(event="hindered", reason=f"{displaced}.")
     except MemoryError:
         report(
             event="failed", reason="there was not enough memory. Use a smaller batch_size or model."
@@ -212,8 +217,9 @@ class Training:
         content = {"model": written_out(model), "history": history, "run": run}
         metrics = {name: values[run["best_epoch"] - 1] for name, values in history.items()}
         description = {"run": run, "metrics": metrics, "versions": versions()}
+        checkpoint = Path(self.job.checkpoint)
         self.keep_writing(
-            lambda: safe_pickle.publish(Path(self.job.checkpoint), content, description)
+            lambda: safe_pickle.publish(checkpoint, content, description, stay_alone)
         )
         self.keep_writing(lambda: resume.forget(self.job.folder))
         self.report(event="trained", seconds=run["seconds"], **metrics)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from helper import remove_partials
 from pipeline import fork_server
+from pipeline.lock import holds_lock
 from pipeline.stage import log, progress_bar
 from pipeline.status import status
 
@@ -135,8 +136,9 @@ class TrainingProcess:
 
 def _tidy(folder: Path) -> None:
     """Remove what a process was writing when it was ended; the next one would write over it, too."""
-    with suppress(OSError):
-        remove_partials(folder)
+    if holds_lock():  # or it could be what another process is writing
+        with suppress(OSError):
+            remove_partials(folder)
 
 
 def _train(job: dict, connection: object) -> None:

@@ -11,27 +11,27 @@ from conftest import ROOT, make_raw_dataset
 
 import constants
 from helper import UserError
-from pipeline import stage
+from pipeline import lock, stage
 from pipeline.run_table import is_locked
 
 
 def test_only_one_process_at_a_time_and_it_is_named(tmp_path):
-    with stage.only_process("training", tmp_path):
+    with lock.only_process("training", tmp_path):
         with pytest.raises(
             UserError, match=rf"already running as process {os.getpid()}\. Use that one, stop it"
         ):
-            stage.only_process("training", tmp_path).__enter__()
-        with stage.only_process("analysis", tmp_path):
+            lock.only_process("training", tmp_path).__enter__()
+        with lock.only_process("analysis", tmp_path):
             pass
-    with stage.only_process("training", tmp_path):
+    with lock.only_process("training", tmp_path):
         pass
 
 
 def test_who_asks_whether_a_stage_runs_does_not_keep_it_from_starting(tmp_path, monkeypatch):
     with open(tmp_path / ".training.lock", "w") as asking:
         fcntl.flock(asking, fcntl.LOCK_SH)  # as is_locked does, for an instant
-        monkeypatch.setattr(stage.time, "sleep", lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
-        with stage.only_process("training", tmp_path):
+        monkeypatch.setattr(lock.time, "sleep", lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
+        with lock.only_process("training", tmp_path):
             assert is_locked(tmp_path / ".training.lock")
 
 
