@@ -36,6 +36,7 @@ LOOK_AGAIN = 5.0  # look without any event this often: lost events cost delay, n
 LOOK_SHARE = 0.001  # of the time, at the most; where a look takes long, it is done less often
 LOOK_AT_LEAST = 110.0  # but this often all the same; a stage that looks never seems STUCK
 POLL = 1.0  # with --poll there are no events, so look this often
+RECORD = 1.0  # what was ingested is recorded at the latest after this
 RETRY = 2.0  # after a write that the disk refused
 SAY_AGAIN = 5.0  # at the most one line per raw dataset in this time while a copy goes on
 STUCK = (

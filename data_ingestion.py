@@ -20,12 +20,13 @@ import numpy
 import PIL
 
 import constants
-from helper import UserError, description_path, read_json, shown, time_name
+from helper import UserError, shown
 from pipeline import safe_pickle
 from pipeline.folder_watch import FolderWatch
 from pipeline.groundtruth import RawDatasetError, first_few
 from pipeline.ledger import Ledger
 from pipeline.lock import stay_alone
+from pipeline.published import Published
 from pipeline.raw_dataset import RawDataset, Stock, find_raw_datasets, problems, read, take_stock
 from pipeline.stage import counted, keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
@@ -111,9 +112,14 @@ class Ingestion:
     def __init__(self, folder: Path, options: argparse.Namespace):
         self.folder, self.options = folder, options
         self.datasets = options.data / constants.DATASETS
+        self.published = Published(self.datasets)
         self.record = Ledger(options.data / constants.INGESTION_RECORD, self._ingested_on_disk)
+        self.published.come_after(
+            entry["dataset"] for entry in self.record.entries.values() if "dataset" in entry
+        )
         self.sights: dict[Path, Sight] = {}
         self.strays: set[Path] = set()
+        self.recorded_at = float("-inf")
         # The last look at a part of it took so long, and the last one at everything.
         self.seconds = self.seconds_for_all = 0.0
 
@@ -121,6 +127,7 @@ class Ingestion:
         """Look at everything, or at what has not settled and the names in `changed`, and ingest what
         is ready; returns when to look again without an event."""
         self.seconds = 0.0
+        self.published.look_again()
         try:
             found = find_raw_datasets(self.folder)
         except OSError:
@@ -142,6 +149,7 @@ class Ingestion:
             except Exception as error:  # a fault of ours: say all, and go on with the others
                 log.exception("%s: not ingested", shown(place))
                 self._set_aside(place, sight, f"{type(error).__name__}: {error}")
+        self._save_record()
         if changed is None:  # which comes so rarely that no pause is needed after it
             self.seconds_for_all, self.seconds = self.seconds, 0.0
         self._say_strays()
@@ -249,22 +257,23 @@ class Ingestion:
         """Write the dataset, unless there is one with the same content or `check` raises."""
         for warning in raw.warnings.values():
             log.warning("%s: warning: %s", shown(place), warning["text"])
-        known = self._ingested_on_disk().get(raw.digest)
-        if known:
+        name = self.published.name_of(raw.digest)
+        if name:
             check()
-            log.info("%s: same content as dataset %s, nothing new", shown(place), known["dataset"])
+            log.info("%s: same content as dataset %s, nothing new", shown(place), name)
         else:
-            known = {"dataset": self._write(place, raw, began, check)}
+            name = self._write(place, raw, began, check)
         if raw.digest not in self.record.entries:
-            self._keep_writing(lambda: self.record.record(raw.digest, **known))
+            self.record.note(raw.digest, dataset=name)
 
     def _write(self, place: Path, raw: RawDataset, began: float, check: Callable[[], None]) -> str:
         """Write the dataset and its description; returns its name."""
-        name = self._name_begun(raw.digest) or self._new_name()
+        name = self.published.name_for(raw.digest)
         # The order of the splits is the format's.
         content = {split: raw.splits[split] for split in ("test", "train")}
         path, description = self.datasets / f"{name}.pkl", self._description(place, raw)
         self._keep_writing(lambda: safe_pickle.publish(path, content, description, check))
+        self.published.add(raw.digest, name)
         counts = self._counts(raw)
         log.info(
             "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",
@@ -276,21 +285,6 @@ class Ingestion:
             f"{len(raw.class_names):,}",
         )
         return name
-
-    def _new_name(self) -> str:
-        taken = [path.stem for path in self.datasets.glob("*.*")]
-        return time_name([*taken, *self._names_given()])
-
-    def _name_begun(self, content: str) -> str | None:
-        """The name of the dataset whose description alone was written when an earlier process died."""
-        for path in sorted(self.datasets.glob("*.json")):
-            alone = not path.with_suffix(".pkl").exists()
-            if alone and read_json(path).get("content") == content:
-                return path.stem
-        return None
-
-    def _names_given(self) -> list[str]:
-        return [entry["dataset"] for entry in self.record.entries.values() if "dataset" in entry]
 
     def _counts(self, raw: RawDataset) -> dict[str, int]:
         return {name: len(split["label"]) for name, split in raw.splits.items()}
@@ -316,19 +310,23 @@ class Ingestion:
 
     def _ingested_on_disk(self) -> dict[str, dict]:
         """The datasets there are, by the digest of their content."""
-        found = {}
-        for path in sorted(self.datasets.glob("*.pkl")):
-            content = read_json(description_path(path)).get("content")
-            if isinstance(content, str):
-                found.setdefault(content, {"dataset": path.stem})
-        return found
+        names = self.published.by_content().items()
+        return {content: {"dataset": name} for content, name in names}
 
     def _folder_key(self, place: Path) -> str:
         return f"folder {place}"
 
     def _enter(self, place: Path, sight: Sight, **outcome: object) -> None:
         entry = {"fingerprint": sight.fingerprint, "image_size": self.options.image_size, **outcome}
-        self._keep_writing(lambda: self.record.record(self._folder_key(place), **entry))
+        self.record.note(self._folder_key(place), **entry)
+        # Of many small ones that come at once, some are recorded together: to die before costs a
+        # second look at these.
+        if time.monotonic() >= self.recorded_at + constants.RECORD:
+            self._save_record()
+
+    def _save_record(self) -> None:
+        self._keep_writing(self.record.save)
+        self.recorded_at = time.monotonic()
 
     def _keep_writing(self, action: Callable[[], object]) -> None:
         keep_trying(action, log.error, self.options.once)

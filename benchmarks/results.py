@@ -25,6 +25,7 @@ BENCHMARKS = (
     "idle",
     "growth",
     "ingestion",
+    "many_folders",
     "training",
     "analysis",
     "accuracy",

@@ -29,11 +29,22 @@ class Ledger:
         self.path = path
         self.entries: dict[str, dict] = {}
         self._texts: dict[str, str] = {}
+        self._noted = False
         self._load(rebuild)
 
     def record(self, key: str, **entry: object) -> None:
         """Enter what became of `key` and write the record; on an OSError the entry does not count."""
         self._replace({**self.entries, key: entry}, {**self._texts, key: _text(key, entry)})
+
+    def note(self, key: str, **entry: object) -> None:
+        """Enter what became of `key`; `save` writes it, with all others that were noted."""
+        self.entries[key], self._texts[key] = entry, _text(key, entry)
+        self._noted = True
+
+    def save(self) -> None:
+        """Write the record, if something was noted that is not in it."""
+        if self._noted:
+            self._replace(self.entries, self._texts)
 
     def forget(self, *keys: str) -> None:
         if any(key in self.entries for key in keys):
@@ -45,7 +56,7 @@ class Ledger:
     def _replace(self, entries: dict[str, dict], texts: dict[str, str]) -> None:
         with whole_file(self.path) as file:
             file.write(_framed(texts.values()))
-        self.entries, self._texts = entries, texts
+        self.entries, self._texts, self._noted = entries, texts, False
 
     def _load(self, rebuild: Callable[[], dict[str, dict]]) -> None:
         try:

@@ -218,9 +218,7 @@ class Training:
         metrics = {name: values[run["best_epoch"] - 1] for name, values in history.items()}
         description = {"run": run, "metrics": metrics, "versions": versions()}
         checkpoint = Path(self.job.checkpoint)
-        self.keep_writing(
-            lambda: safe_pickle.publish(checkpoint, content, description, stay_alone)
-        )
+        self.keep_writing(lambda: safe_pickle.publish(checkpoint, content, description, stay_alone))
         self.keep_writing(lambda: resume.forget(self.job.folder))
         self.report(event="trained", seconds=run["seconds"], **metrics)
 

@@ -1,17 +1,22 @@
-"""Events that get lost cost delay, never data: a full event queue, and the limits on watches.
+"""Events that get lost cost delay, never data: a full event queue, the limits on watches, 3,000 drops.
 
 The stage is stopped while more happens than the kernel keeps events for, then goes on; and it works
-where the kernel allows few watches or none. Half of the raw datasets get their last file later.
+where the kernel allows few watches or none. Half of the raw datasets get their last file later. At
+last, thousands of raw datasets are dropped at once: all arrive, and the last ones cost no more than
+the first ones.
 """
 
+import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import constants
 from prove import Result
 from prove.drops import content_of, contents, make
 from prove.running import (
+    LONGEST,
     broken,
     drop,
     ingesting,
@@ -25,6 +30,9 @@ from tests.conftest import Process
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 QUIET = 0.5  # seconds without work: the stage waits for events; while it looks, it needs none
 LAST = f"test/{constants.GROUNDTRUTH}"
+MOST_GROWTH = (
+    1.5  # of the processor's time for each of many raw datasets, from their first third to the last
+)
 
 
 def prove(full: bool) -> Result:
@@ -42,7 +50,17 @@ def prove(full: bool) -> Result:
         )
     tried = len(limits) * count
     figure = f"raw datasets ingested after lost events: {held} of {tried}"
-    return Result(tried, held, figure, violations)
+    many = 3000 if full else 60
+    arrived, growth, problem = _attempt_many(many)
+    # So few take no time that could be told from chance.
+    if not problem and full and growth > MOST_GROWTH:
+        problem = f"the last third took {growth:.2f} times as long as the first"
+    violations += [f"{many:,} at once: {arrived:,}; {problem}"] * bool(problem)
+    figure += (
+        f"; of {many:,} dropped at once: {arrived:,}, the last third in {growth:.2f} times the"
+    )
+    figure += " processor's time of the first"
+    return Result(tried + many, held + (0 if problem else arrived), figure, violations)
 
 
 def _attempt(limit: tuple[str, int] | None, count: int) -> tuple[int, str | None]:
@@ -72,6 +90,37 @@ def _attempt(limit: tuple[str, int] | None, count: int) -> tuple[int, str | None
     return sum(found.count(one) == 1 for one in expected), problem
 
 
+def _attempt_many(count: int) -> tuple[int, float, str | None]:
+    """How many of so many raw datasets, dropped at once, became the dataset they ought to; how much
+    more time the last third of them took; and what went wrong."""
+    ends = [0.0]  # seconds of the processor's time after each third
+    with work_folder() as work:
+        built = [make(work / "built" / f"{seed:05}", seed) for seed in range(count)]
+        expected = [content_of(folder) for folder in built]
+
+        def attempt() -> None:
+            with ingesting(work) as stage:
+                ends[0] = _processor_time(stage)
+                for folder in built:
+                    folder.rename(work / "data" / constants.RAW_DATASETS / folder.name)
+                for number in range(1, count + 1):
+                    stage.wait_for("ingested as", LONGEST)
+                    if number % (count // 3) == 0:
+                        ends.append(_processor_time(stage))
+
+        problem = broken(attempt)
+        found = contents(work / "data")
+    if not problem and sorted(found) != sorted(expected):
+        problem = "not what was dropped"
+    first, *_, last = [after - before for before, after in pairwise(ends)] or [0.0]
+    return len(set(found) & set(expected)), last / first if first else 0.0, problem
+
+
+def _processor_time(stage: Process) -> float:
+    fields = Path(f"/proc/{stage.process.pid}/stat").read_text().split()
+    return sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def _drop_in_two_parts(stage: Process, work: Path, count: int) -> None:
     """Half of them whole, half without their last file, which comes once the stage has said so."""
     whole, late = range(count // 2), range(count // 2, count)
@@ -92,8 +141,7 @@ def _drop_in_two_parts(stage: Process, work: Path, count: int) -> None:
 
 
 def _wait_until_quiet(stage: Process) -> None:
-    times = Path(f"/proc/{stage.process.pid}/stat")
-    before, now = None, times.read_text().split()[13:15]
+    before, now = None, _processor_time(stage)
     while now != before:
         time.sleep(QUIET)
-        before, now = now, times.read_text().split()[13:15]
+        before, now = now, _processor_time(stage)

@@ -15,6 +15,7 @@ import constants
 import data_ingestion
 from helper import sha256_of
 from pipeline import image_reader, raw_dataset, safe_pickle
+from pipeline.ledger import entries_in
 from pipeline.stage import start_logging
 
 
@@ -166,6 +167,19 @@ def test_a_lost_or_damaged_record_costs_no_history(data, capsys):
     assert "is damaged" in capsys.readouterr().out
 
 
+def test_many_that_come_at_once_are_recorded_together(ingestion, data, monkeypatch):
+    for seed in range(8):
+        make_raw_dataset(data / "raw_dataset" / f"{seed}", train=6, test=3, seed=seed)
+    writes, save = [], ingestion.record.save
+    monkeypatch.setattr(constants, "RECORD", 600)
+    monkeypatch.setattr(ingestion.record, "save", lambda: writes.append(save()))
+    ingestion.look()
+    ingestion.look()
+    assert len(datasets(data)) == 8
+    assert len(writes) <= 3  # one at the first one, and one after each look
+    assert len(entries_in(data / constants.INGESTION_RECORD)) == 16
+
+
 def test_dying_between_result_and_record_gives_no_second_result(data):
     make_raw_dataset(data / "raw_dataset" / "colours")
     (data / "dataset").mkdir()
@@ -176,7 +190,7 @@ def test_dying_between_result_and_record_gives_no_second_result(data):
     def die(*_, **__):
         raise KeyboardInterrupt
 
-    dying.record.record = die
+    dying.record.save = die
     with pytest.raises(KeyboardInterrupt):
         dying.look()
     assert len(datasets(data)) == 1

@@ -46,6 +46,21 @@ def test_entries_are_there_when_the_record_is_opened_again(recorded):
     assert Ledger(recorded, never).entries == ENTRIES
 
 
+def test_what_is_noted_is_written_with_all_else_once_it_is_saved(path):
+    record = Ledger(path, dict)
+    record.save()
+    assert not path.exists()
+    record.note("a", state="done")
+    record.note("b", state="failed")
+    assert set(record.entries) == {"a", "b"}
+    assert not path.exists()
+    record.save()
+    assert entries_in(path) == {"a": {"state": "done"}, "b": {"state": "failed"}}
+    written = path.stat()
+    record.save()
+    assert path.stat() == written
+
+
 def test_entries_survive_the_process_that_made_them(path):
     script = (
         "import os, sys; from pathlib import Path; from pipeline.ledger import Ledger\n"

@@ -1,4 +1,3 @@
-import os
 import shutil
 import signal
 import time
@@ -16,6 +15,10 @@ SCRIPTS = {
     "model_analysis.py": "analysis",
 }
 AFRESH = "was deleted or replaced, or the stage's lock in it; starting afresh"
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def started(start, script, data, *options):
@@ -116,14 +119,14 @@ def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(dat
     with lock.only_process("ingestion", data), pytest.raises(lock.Displaced):
         data_ingestion.Ingestion(data / "raw_dataset", options).look()
     assert list(data.with_name("aside").rglob("*.pkl")) == []
-    assert sorted(os.listdir(data)) == [
+    assert names_in(data) == [
         ".ingestion.lock",
         "dataset",
         "model_analysis_results",
         "model_checkpoints",
         "raw_dataset",
     ]
-    assert os.listdir(data / "dataset") == []
+    assert names_in(data / "dataset") == []
 
 
 def test_nothing_is_written_once_the_lock_is_lost(tmp_path):
@@ -185,13 +188,13 @@ def test_a_run_in_training_writes_nothing_into_the_folder_that_another_works_in(
     make_folders(data)
     log = data.with_name("aside") / "model_checkpoints" / run / "training.log"
     wait_until(lambda: not health.is_locked(log))  # it has ended
-    assert os.listdir(data / "model_checkpoints") == []
+    assert names_in(data / "model_checkpoints") == []
     second = started(start, "model_training.py", data, *folders)
     first.process.send_signal(signal.SIGCONT)
     first.wait_for(f"process {second.process.pid} took over")
     assert first.end() == 1
     assert not [line for line in first.lines if "Traceback" in line]
-    assert os.listdir(data / "model_checkpoints") == []
+    assert names_in(data / "model_checkpoints") == []
 
 
 def wait_until(condition, seconds=120):
