@@ -52,8 +52,11 @@ def read_images(folder: str, files: list[str], size: int, pixels: memoryview) ->
     for (alike, _), group in groupby(checked, _kind):
         some = list(group)
         try:
-            decoded = _decode_together(alike, some, size) if alike else [_decode(some[0][1], size)]
-        except OSError as error:  # Pillow's: plain PNGs make no such trouble
+            decoded = _decode_together(alike, some, size) if alike else [_decode(some[0], size)]
+        except PngError as error:  # of one that is decoded alone, as what follows
+            found.damaged[some[0][0]] = str(error)
+            continue
+        except OSError as error:  # Pillow's
             found.damaged[some[0][0]] = f"cannot be read: {error}"
             continue
         for (place, *_), image in zip(some, decoded, strict=True):
@@ -137,10 +140,14 @@ def _decode_together(header: Header, some: list[Checked], size: int) -> list[byt
     return [_resized(tall.crop((0, top, width, top + height)), size) for top in tops]
 
 
-def _decode(content: bytes, size: int) -> bytes:
+def _decode(checked: Checked, size: int) -> bytes:
     """The pixels of any checked PNG."""
+    _, content, header, _ = checked
     only_pixels = io.BytesIO(png_check.without_extras(content))
     with Image.open(only_pixels, formats=["PNG"]) as image:
+        # What lies beyond the palette Pillow draws black, and others draw something else.
+        if header.colours and image.getextrema()[1] >= header.colours:
+            raise PngError(f"has pixels that point beyond its palette of {header.colours} colours")
         if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
             image = Image.frombytes("L", image.size, image.tobytes("raw", "I;16B")[::2])
         return _resized(image.convert("RGB"), size)

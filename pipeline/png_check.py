@@ -48,6 +48,7 @@ class Header(NamedTuple):
     colour: int  # colour type
     interlace: int
     size: int  # bytes of the decompressed pixels
+    colours: int = 0  # in its palette, if that is where its pixels point
 
 
 def check(content: bytes) -> tuple[Header, bytes]:
@@ -55,7 +56,8 @@ def check(content: bytes) -> tuple[Header, bytes]:
 
     Returns:
         its header and its pixels as they come out of zlib: rows that are still filtered. These are
-        empty if they are more than KEPT.
+        empty if they are more than KEPT. Whether they point into its palette, of `colours`, is
+        left to who decodes them.
 
     Raises:
         PngError: it is none, is cut off or damaged, or is larger than MAX_IMAGE_PIXELS. The size
@@ -76,7 +78,7 @@ def check(content: bytes) -> tuple[Header, bytes]:
     if kinds != [b"IHDR", b"IDAT", b"IEND"] or header.colour == 3:
         _check_order(kinds, header.colour)
     if header.colour == 3:
-        _check_palette(dict(chunks)[b"PLTE"])
+        header = header._replace(colours=_colours(dict(chunks)[b"PLTE"], header.depth))
     rows = _pixels([part for kind, part in chunks if kind == b"IDAT"], header.size)
     # Pillow finds a wrong filter, too, if only one that it comes to.
     if not header.interlace and rows[:: header.size // header.height].strip(FILTERS):
@@ -151,9 +153,15 @@ def _check_order(kinds: list[bytes], colour: int) -> None:
         raise PngError("has no palette (PLTE)")
 
 
-def _check_palette(palette: memoryview) -> None:
-    if palette.nbytes % 3 or not 3 <= palette.nbytes <= 768:
+def _colours(palette: memoryview, depth: int) -> int:
+    colours, rest = divmod(palette.nbytes, 3)
+    if rest or not 1 <= colours <= 256:
         raise PngError("has a palette (PLTE) of a wrong length")
+    if colours > 2**depth:
+        raise PngError(
+            f"has a palette of {colours} colours, more than the {2**depth} of its depth {depth}"
+        )
+    return colours
 
 
 def _filtered_size(width: int, height: int, bits: int, interlace: int) -> int:

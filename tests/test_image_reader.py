@@ -175,6 +175,27 @@ def random_png(rng: random.Random, colour: int, depth: int, interlace: int, size
     return written(array, depth, colour, interlace, rng, palette)
 
 
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("kept", [0, png_check.KEPT], ids=["in pieces", "at once"])
+def test_pixels_that_point_beyond_the_palette_are_refused(
+    tmp_path, monkeypatch, depth, interlace, kept
+):
+    monkeypatch.setattr(png_check, "KEPT", kept)
+    rng = random.Random(depth)
+    indexes = np.array([rng.randrange(2**depth - 1) for _ in range(7 * 7)]).reshape(7, 7, 1)
+    indexes[6, 6] = most = 2**depth - 1  # in the last pass, if there are any
+    palette = rng.randbytes(3 * 2**depth)
+    short = written(indexes, depth, PALETTE, interlace, rng, palette[:-3])
+    whole = written(indexes, depth, PALETTE, interlace, rng, palette)
+    indexes[6, 6] = 0
+    unused = written(indexes, depth, PALETTE, interlace, rng, palette[:-3])
+    images, answer = read(put(tmp_path, [whole, short, unused]), 7)
+    assert answer.damaged == {1: f"has pixels that point beyond its palette of {most} colours"}
+    for image, content in ((images[0], whole), (images[2], unused)):
+        np.testing.assert_array_equal(image, pillow(content, 7))
+
+
 def put(folder: Path, contents: list[bytes]) -> list[Path]:
     paths = [folder / f"{number}.png" for number in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):

@@ -66,9 +66,10 @@ def png(*chunks: bytes) -> bytes:
 
 
 def packed(values: list[int], depth: int) -> bytes:
+    """A row's samples; the bits that fill up its last byte are of no account, and so are ones."""
     bits = "".join(f"{value:0{depth}b}" for value in values)
     size = -(-len(bits) // 8)
-    return int(bits.ljust(size * 8, "0"), 2).to_bytes(size)
+    return int(bits.ljust(size * 8, "1"), 2).to_bytes(size)
 
 
 def filtered(kind: int, row: bytes, above: bytes, step: int) -> bytes:
@@ -335,6 +336,18 @@ DAMAGED = [
             "has a palette (PLTE) of a wrong length",
         )
         for size in (0, 2, 47, 771)
+    ),
+    *(
+        (
+            f"a palette of {2**depth + 1} colours for {depth} bits",
+            png(
+                header(depth=depth, colour=PALETTE),
+                chunk(b"PLTE", bytes(3 * 2**depth + 3)),
+                chunk(b"IDAT", zlib.compress(bytes(8))),
+            ),
+            f"has a palette of {2**depth + 1} colours, more than the {2**depth} of its depth {depth}",
+        )
+        for depth in (1, 2, 4)
     ),
     ("no zlib stream", with_idat(b"nothing of the kind"), "its pixels do not decompress"),
     ("zeros for pixels", with_idat(bytes(64)), "its pixels do not decompress"),
