@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+import constants
 from pipeline.image_reader import read_images
 from pipeline.png_check import KEPT, PngError, check
 from prove import Result
@@ -51,7 +52,7 @@ def prove(full: bool) -> Result:
             (partial(_is_refused, name, content) for name, content, _ in known.DAMAGED),
             _damages(some),
             (partial(_is_refused, "size", content) for content in _too_large()),
-            _wrong_filters(Path(folder), pictures),
+            _wrong_rows(Path(folder), pictures),
             _palettes(Path(folder)),
             _large(Path(folder)),
         )
@@ -183,20 +184,26 @@ def _too_large() -> Iterator[bytes]:
     yield png(header(), chunk(b"IDAT", zlib.compress(bytes(10**8))))
 
 
-def _wrong_filters(folder: Path, pictures: list[Picture]) -> Iterator[partial]:
-    """Each row of each picture with a filter that no PNG has, and checksums that fit."""
+def _wrong_rows(folder: Path, pictures: list[Picture]) -> Iterator[partial]:
+    """Each row of each picture with a filter that no PNG has; a byte too many, or too few;
+    or without the last of the checksums, which all fit."""
     for name, content, pixels in pictures:
         head, parts = check(content)[0], _chunks(content)
         data = [place for place, part in enumerate(parts) if part[4:8] == b"IDAT"]
         before, after = parts[: data[0]], parts[data[-1] + 1 :]
         rows = zlib.decompress(b"".join(parts[place][8:-4] for place in data))
         bits = head.depth * known.CHANNELS[head.colour]
-        for start, kind in itertools.product(
-            _row_starts(pixels.shape, bits, head.interlace), (5, 255)
-        ):
-            wrong = zlib.compress(rows[:start] + bytes([kind]) + rows[start + 1 :])
-            damaged = _joined([*before, chunk(b"IDAT", wrong), *after])
-            yield partial(_is_refused_alone, f"{name}, filter {kind}", folder, damaged, content)
+        starts = _row_starts(pixels.shape, bits, head.interlace)
+        wrong = {
+            f"filter {kind} at byte {start}": rows[:start] + bytes([kind]) + rows[start + 1 :]
+            for start, kind in itertools.product(starts, (5, 255))
+        }
+        wrong |= {"a byte more": rows + b"\0", "a byte fewer": rows[:-1]}
+        streams = {what: zlib.compress(changed) for what, changed in wrong.items()}
+        streams["no checksum"] = zlib.compress(rows)[:-4]
+        for what, stream in streams.items():
+            damaged = _joined([*before, chunk(b"IDAT", stream), *after])
+            yield partial(_is_refused_alone, f"{name}, {what}", folder, damaged, content)
 
 
 def _row_starts(shape: tuple[int, ...], bits: int, interlace: int) -> Iterator[int]:
@@ -259,7 +266,9 @@ def _is_read(name: str, folder: Path, content: bytes, pixels: np.ndarray | None)
 
 
 def _large(folder: Path) -> Iterator[partial]:
-    """Pictures of more pixels than are kept while they are checked, whose last row alone is wrong."""
+    """A file of more bytes than a picture may have, which says nothing until it is read; and pictures
+    of more pixels than are kept while they are checked, whose last row alone is wrong."""
+    yield partial(_is_too_large, "a file", folder / "0.png")
     side = int(KEPT**0.5) + 1
     row, red = bytes(1 + side), chunk(b"PLTE", b"red")
     for last, true in ((row, True), (bytes(side) + b"\1", False), (b"\5" + bytes(side), False)):
@@ -268,3 +277,10 @@ def _large(folder: Path) -> Iterator[partial]:
         pixels = np.full((1, 1, 3), list(b"red"), np.uint8) if true else None
         name = f"{side} x {side}, last row {last[0]}...{last[-1]}"
         yield partial(_is_read, name, folder, content, pixels)
+
+
+def _is_too_large(name: str, path: Path) -> str | None:
+    with open(path, "wb") as file:
+        file.truncate(constants.MAX_IMAGE_BYTES + 1)
+    damaged = read_images(str(path.parent), [path.name], 1, memoryview(bytearray(3))).damaged
+    return None if "larger than" in damaged[0] else f"{name}: {damaged}"
