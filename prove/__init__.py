@@ -4,7 +4,9 @@ A proof is a module in this folder, named in PROOFS. Its docstring begins with t
 `prove(full)` tries it: on every case if `full`, else on a few of them, as `make test` does.
 """
 
+import random
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 PROOFS = (
@@ -53,8 +55,15 @@ class Missing(Exception):
 
 
 def some(cases: Sequence, full: bool, count: int) -> Sequence:
-    """All `cases` if `full`, else about `count` of them, evenly spread."""
-    return cases if full else cases[:: -(-len(cases) // count) or 1]
+    """All `cases` if `full`, else `count` of them: one of each of as many equal parts.
+
+    Which one is drawn by chance, though the same each time: every tenth case could be the same way
+    with the same error again and again.
+    """
+    if full or len(cases) <= count:
+        return cases
+    draw, ends = random.Random(count), [len(cases) * part // count for part in range(count + 1)]
+    return [cases[draw.randrange(start, end)] for start, end in pairwise(ends)]
 
 
 def tried(

@@ -103,5 +103,5 @@ def broken(attempt) -> str | None:
     """What did not hold in `attempt()`, which says it itself or by a stage that did not go on."""
     try:
         return attempt()
-    except AssertionError as error:
+    except (AssertionError, subprocess.TimeoutExpired) as error:
         return re.sub(r"\s+", " ", str(error))[:600]

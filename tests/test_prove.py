@@ -101,6 +101,11 @@ def test_an_unknown_proof_is_a_sentence(capsys):
 
 
 def test_a_sample_is_spread_evenly():
-    assert list(some(range(100), False, 4)) == [0, 25, 50, 75]
+    assert [case // 25 for case in some(range(100), False, 4)] == [0, 1, 2, 3]
     assert list(some(range(3), False, 4)) == [0, 1, 2]
     assert list(some(range(100), True, 4)) == list(range(100))
+
+
+def test_a_sample_is_the_same_each_time_and_has_no_rhythm():
+    assert some(range(1000), False, 50) == some(range(1000), False, 50)
+    assert len({case % 20 for case in some(range(1000), False, 50)}) > 10
