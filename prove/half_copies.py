@@ -1,6 +1,6 @@
 """A raw dataset is never read half-copied, however it is copied and however long each pause is.
 
-Nine ways to copy, file by file and piece by piece, with looks of the stage at any moment, also
+Eleven ways to copy, file by file and piece by piece, with looks of the stage at any moment, also
 while it reads. A pause is longer than the settle time wherever the copy can be told to be a half
 one; where the rows happen to match what is there, it is shorter.
 """
@@ -16,7 +16,7 @@ import constants
 from prove import Result, some, tried
 from prove.drops import Bench, bench, content_of, contents, make, pieces, while_reading
 
-LONG, SHORT = 3 * constants.SETTLE, 0.9 * constants.SETTLE
+LONG, SHORT = 5 * constants.SETTLE, 0.9 * constants.SETTLE
 Steps = Iterator[float]  # after each step of a copy: the longest pause that may follow
 
 
@@ -39,8 +39,10 @@ def _violation(case: tuple[str, int]) -> str | None:
 
 
 def _copy(at: Bench, steps: Steps, draw: random.Random) -> None:
-    """Take the steps, with looks at any moment; some steps fall into the reading of a look."""
-    with while_reading(lambda _: draw.random() < 0.2 and next(steps, None)):
+    """Take the steps, with looks at any moment; in half of the copies, some steps fall into the
+    reading of a look."""
+    often = draw.choice([0, 0.2])
+    with while_reading(lambda _: draw.random() < often and next(steps, None)):
         while (longest := next(steps, None)) is not None:
             until = at.now + draw.uniform(0, longest)
             while (pause := draw.uniform(0, constants.SETTLE)) < until - at.now:
@@ -150,6 +152,35 @@ def _in_step(files: dict[str, bytes], target: Path, draw: random.Random) -> Step
                 yield SHORT
 
 
+def _rewritten(files: dict[str, bytes], target: Path, draw: random.Random) -> Steps:
+    """The rows match what is there after each image: its table is made anew, and renamed into place."""
+    for split in constants.SPLITS:
+        (target / split).mkdir(parents=True)
+    for split in draw.sample(constants.SPLITS, 2):
+        table, hidden = target / split / constants.GROUNDTRUTH, target / split / ".new"
+        head, *rows = files[f"{split}/{constants.GROUNDTRUTH}"].splitlines(keepends=True)
+        for count, row in enumerate(rows, start=1):
+            name = row.split(b",")[0].decode()
+            hidden.write_bytes(files[f"{split}/{name}"])
+            hidden.rename(target / split / name)
+            yield LONG
+            hidden.write_bytes(head + b"".join(rows[:count]))
+            hidden.rename(table)
+            yield SHORT if count < len(rows) else LONG
+
+
+def _label_cut(files: dict[str, bytes], target: Path, draw: random.Random) -> Steps:
+    """The last label of all comes in two parts, and so is another name for a moment."""
+    last = f"train/{constants.GROUNDTRUTH}"
+    yield from _copied(sorted(files.keys() - {last}), files, target, draw)
+    label = files[last].rstrip().rpartition(b",")[2]
+    end = files[last].rindex(label) + draw.randrange(1, len(label))
+    (target / last).write_bytes(files[last][:end])
+    yield SHORT
+    (target / last).write_bytes(files[last])
+    yield LONG
+
+
 def _row_by_row(files: dict[str, bytes], target: Path, draw: random.Random) -> Steps:
     """All images, then the rows, one at a time."""
     tables = [name for name in files if _is_csv(name)]
@@ -197,6 +228,8 @@ WAYS = {
     "room made first": _made_room_first,
     "renamed": _renamed,
     "in step": _in_step,
+    "rewritten": _rewritten,
+    "label cut": _label_cut,
     "row by row": _row_by_row,
     "unzipped": _unzipped,
 }
