@@ -1,13 +1,15 @@
 """To load a pickle never runs code, opens a file or imports what it names; honest models load.
 
 Each callable of the modules that could do harm is asked for in five ways; opcodes are drawn by
-chance; model archives try every way out of Keras. The interpreter itself reports what happens.
+chance; model archives try every way out of Keras. The interpreter itself reports what happens. What
+would take forever, or all memory, is refused soon.
 """
 
 import importlib
 import itertools
 import pickle
 import random
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -76,6 +78,10 @@ UNPACKING += (
     "marshal.loads",
     "os.putenv",
 )
+SOON, MOST_MEGABYTES = (
+    30.0,
+    50,
+)  # seconds until it is refused, its start included; megabytes it takes
 _heard: list[str] | None = None
 
 
@@ -92,6 +98,8 @@ def prove(full: bool) -> Result:
             attempts = itertools.chain(
                 (lambda one=one: _refused(*one) for one in some(probes, full, 500)),
                 (lambda: _runs_nothing(draw) for _ in range(200_000 if full else 500)),
+                (lambda one=one: _goes_on(*one) for one in _with_more_behind()),
+                (lambda one=one: _takes_too_much(*one) for one in _greedy()),
                 (lambda one=one: _model_refused(*one) for one in _escapes(canary)),
                 (lambda one=one: _honest(*one) for one in _models(Path(folder), full)),
             )
@@ -130,6 +138,49 @@ def _runs_nothing(draw: random.Random) -> str | None:
     content = whole(b"".join(draw.choices(PIECES, k=draw.randint(1, 14))))
     heard, _, _ = _load(content)
     return f"{content!r}: {heard}" if heard else None
+
+
+def _with_more_behind() -> Iterator[tuple[str, bytes]]:
+    """Honest pickles, and bytes after their end."""
+    honest = {"text": whole(text("a")), "array": pickle.dumps({"img": np.zeros((2, 3), "u1")})}
+    for (name, content), more in itertools.product(honest.items(), (b"\0", b".", whole(b"N"))):
+        yield f"{name} and {more!r}", content + more
+
+
+def _goes_on(name: str, content: bytes) -> str | None:
+    _, refusal, _ = _load(content)
+    return None if "goes on after its end" in refusal else f"{name}: {refusal or 'loaded'}"
+
+
+def _greedy() -> Iterator[tuple[str, bytes]]:
+    """A few bytes that name more values, or more memory, than there are."""
+    for start, end in (
+        (b"}", b"Ns"),
+        (b"}(", b"Nu"),
+        (b"(", b"Nd"),
+        (b"\x8f(", b"\x90"),
+        (b"(", b"\x91"),
+    ):
+        yield f"a key that takes forever to hash, {start}", whole(start + known.pairs(60) + end)
+    for levels in (40, 100):
+        yield f"a list in 2**{levels} places", known.lists_of_lists(levels)
+    for what, claim in known.CLAIMS.items():
+        yield what, whole(claim)
+
+
+def _takes_too_much(name: str, content: bytes) -> str | None:
+    """In a process of its own, which can be ended."""
+    command = [sys.executable, "-c", known.MEASURE]
+    try:
+        ended = subprocess.run(
+            command, input=content.hex(), cwd=constants.ROOT, capture_output=True, text=True,
+            timeout=SOON,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"{name}: not refused after {SOON:g} s"
+    outcome, megabytes = (*ended.stdout.split(), "0")[:2] if ended.stdout else ("crashed", "0")
+    fine = outcome == "refused" and int(megabytes) < MOST_MEGABYTES
+    return None if fine else f"{name}: {outcome}, {megabytes} MB"
 
 
 PIECES = [bytes([opcode]) for opcode in range(256)]
@@ -174,6 +225,29 @@ def _escapes(canary: Path) -> Iterator[tuple[str, bytes]]:
         yield what, model_pickle(known.changed(archive, change))
     yield "weights in another file", model_pickle(_with_outside_weights(archive, canary))
     yield "Lambda as code", pickle.dumps({"model": _with_lambda()})
+    yield from _registered(archive)
+
+
+def _registered(archive: bytes) -> Iterator[tuple[str, bytes]]:
+    """A class of its own that this process has registered, named as the model and as a layer."""
+    keras = import_keras()
+
+    @keras.saving.register_keras_serializable(package="canary")
+    class Registered(keras.layers.Layer):
+        def __init__(self, **_: object):
+            super().__init__()
+            sys.audit("exec", "a registered class, as canary")
+
+    names = {"module": "canary", "class_name": "Registered", "registered_name": "canary>Registered"}
+    for what, names_it in (
+        ("model", lambda config: config.update(names)),
+        ("layer", in_first_layer(**names, config={})),
+        ("activation", in_first_layer(
+            module="keras.layers", class_name="Activation", config={"activation": names | {"config": {}}},
+        )),
+    ):  # fmt: skip
+        yield f"registered class as {what}", model_pickle(known.changed(archive, names_it))
+    keras.saving.get_custom_objects().pop("canary>Registered")
 
 
 def _more_escapes(canary: Path) -> dict[str, Callable[[dict], object]]:

@@ -613,6 +613,11 @@ def lists_of_lists(levels: int) -> bytes:
     return whole(b"]\x94" + twice)
 
 
+def pairs(levels: int) -> bytes:
+    """An empty tuple; then each time a pair of what there is and what was memoized, which is the same."""
+    return b")" + b"".join(b"\x94h" + bytes([level]) + b"\x86" for level in range(levels))
+
+
 def test_content_nested_too_deep_is_refused():
     for opening, closing in ((b"]", b"a"), (b"(", b"l"), (b"(", b"t"), (b"", b"\x85")):
         content = b"N" if not opening else b""
@@ -640,9 +645,7 @@ def test_lists_that_hold_one_list_twice_are_refused_before_they_grow():
     ],
 )
 def test_tuples_that_hold_one_tuple_twice_are_refused_before_they_are_hashed(start, end, what):
-    # An empty tuple; then each time a pair of what there is and what was memoized, which is the same.
-    pairs = b")" + b"".join(b"\x94" + b"h" + bytes([level]) + b"\x86" for level in range(60))
-    assert f"(ValueError: {what})" in refusal(whole(start + pairs + end))
+    assert f"(ValueError: {what})" in refusal(whole(start + pairs(60) + end))
 
 
 CLAIMS = {
