@@ -2,13 +2,15 @@
 # make run    keep everything running in this terminal; Ctrl-C stops it
 # make test   set up and pass the tests
 # make prove  try promises that are hard to keep on every case: needs strace and root, and 2 hours
+# make prove-the-proofs  take one guard after the other out, and see that its proofs notice: half an hour.
+#             ONLY="true_png kill" for these proofs alone
 # make lint   ruff
 # make bench  measure, beside other tools; half an hour. QUICK=1 or ONLY="product chain" make it shorter
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo run test prove lint format bench clean
+.PHONY: demo run test prove prove-the-proofs lint format bench clean
 
 demo: .venv/installed
 	@$(BIN)/python -m pipeline.demo
@@ -21,6 +23,9 @@ test: .venv/installed-dev
 
 prove: .venv/installed-prove
 	$(BIN)/python -m prove
+
+prove-the-proofs: .venv/installed-dev
+	$(BIN)/python -m prove.mutate $(ONLY)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

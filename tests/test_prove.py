@@ -1,15 +1,18 @@
 """Each promise in prove/, tried on a few cases; `make prove` tries them all."""
 
+import ast
 import subprocess
 import sys
 import types
+from collections import Counter
 
 import pytest
 from conftest import unmeasured
 
 import constants
-from prove import PROOFS, Missing, Result, scenes, some, system_calls
+from prove import PROOFS, Missing, Result, mutate, scenes, some, system_calls
 from prove.__main__ import main
+from prove.mutants import MUTANTS, Mutant
 
 
 @pytest.mark.parametrize("name", PROOFS)
@@ -109,3 +112,52 @@ def test_a_sample_is_spread_evenly():
 def test_a_sample_is_the_same_each_time_and_has_no_rhythm():
     assert some(range(1000), False, 50) == some(range(1000), False, 50)
     assert len({case % 20 for case in some(range(1000), False, 50)}) > 10
+
+
+# The proofs are proven: without a guard, one turns red.
+
+
+def test_each_proof_has_a_mutant_and_each_mutant_a_proof():
+    assert {proof for mutant in MUTANTS for proof in mutant.proofs} == set(PROOFS)
+    assert all(mutant.proofs for mutant in MUTANTS)
+    assert set(Counter(mutant.guard for mutant in MUTANTS).values()) == {1}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.guard)
+def test_a_mutant_fits_the_code(mutant):
+    before = (constants.ROOT / mutant.file).read_text()
+    after = mutate.mutated(mutant, before)
+    assert ast.dump(ast.parse(after)) != ast.dump(ast.parse(before))
+
+
+@pytest.mark.parametrize("text", ["", "a guard, and a guard"])
+def test_a_mutant_that_does_not_fit_is_a_sentence(text):
+    mutant = Mutant("it is guarded", "helper.py", "a guard", "", ("kill",))
+    with pytest.raises(
+        mutate.Unfit, match=r'"it is guarded": its old text is [02] times in helper'
+    ):
+        mutate.mutated(mutant, text)
+
+
+GUARDED = Mutant(
+    "a path is bare", "pipeline/groundtruth.py", "parts[-1], label)", "file, label)", ("outside",)
+)
+HARMLESS = Mutant("nothing", "constants.py", 'VERSION = "', 'VERSION = "1', ("outside",))
+BROKEN = Mutant(
+    "it compiles", "pipeline/raw_dataset.py", "import hashlib", "import hushlib", ("outside",)
+)
+
+
+def test_a_proof_that_stays_green_or_fails_is_exit_status_1(monkeypatch, capsys):
+    monkeypatch.setattr(mutate, "MUTANTS", [GUARDED])
+    assert mutate.main(["outside"]) == 0
+    [_, _, row, _, total] = capsys.readouterr().out.splitlines()
+    assert row.startswith("| a path is bare | `pipeline/groundtruth.py` | outside | ")
+    assert row.endswith(" of 84 |")
+    assert total.startswith("1 mutants, 0 proofs that did not notice, ")
+    monkeypatch.setattr(mutate, "MUTANTS", [HARMLESS, BROKEN])
+    assert mutate.main(["outside"]) == 1
+    said = capsys.readouterr().out
+    assert "| nothing | `constants.py` | outside | **nothing: it stays green** |" in said
+    assert "| **not judged: ModuleNotFoundError: No module named 'hushlib'** |" in said
+    assert "2 mutants, 2 proofs that did not notice, " in said

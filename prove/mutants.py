@@ -1,0 +1,581 @@
+"""The mutants: each is the project without one of its guards, and names the proofs that must notice.
+
+`old` stands once in `file`, and `new` in its place takes that one guard away, or swaps one order.
+Whoever changes a guard changes its mutant, too: tests/test_prove.py sees that each still fits.
+"""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    guard: str
+    file: str
+    old: str
+    new: str
+    proofs: tuple[str, ...]  # which turn red with --few
+
+
+def _mutant(guard: str, file: str, old: str, new: str, proofs: str) -> Mutant:
+    return Mutant(guard, file, old.strip("\n"), new.strip("\n"), tuple(proofs.split()))
+
+
+WHAT_IS_DROPPED_IN = (
+    _mutant(
+        "a raw dataset is read once it has settled",
+        "data_ingestion.py",
+        "stable = time.monotonic() - sight.since >= self.options.settle",
+        "stable = True",
+        "half_copies",
+    ),
+    _mutant(
+        "a raw dataset is looked at again while it is published",
+        "data_ingestion.py",
+        "            if take_stock(place) != stock:\n",
+        "            if False:\n",
+        "changes",
+    ),
+    _mutant(
+        "the second look is heeded before the dataset gets its name",
+        "pipeline/safe_pickle.py",
+        "        checking.result()\n",
+        "",
+        "changes",
+    ),
+    _mutant(
+        "an image without a row is missed",
+        "pipeline/raw_dataset.py",
+        "if unlisted := sorted(images - listed):",
+        "if unlisted := []:",
+        "half_copies any_csv",
+    ),
+    _mutant(
+        "a file's time of change is a part of its state",
+        "pipeline/raw_dataset.py",
+        "times = status.st_mtime_ns, status.st_ctime_ns",
+        "times = status.st_mtime_ns, 0",
+        "changes",
+    ),
+    _mutant(
+        "a changed state is a new raw dataset",
+        "data_ingestion.py",
+        "if fingerprint != sight.fingerprint:",
+        "if not sight.fingerprint:",
+        "changes half_copies",
+    ),
+    _mutant(
+        "a content that is there is not written again",
+        "data_ingestion.py",
+        "known = self._ingested_on_disk().get(raw.digest)",
+        "known = None",
+        "once_each",
+    ),
+    _mutant(
+        "a name comes after all that are taken",
+        "helper.py",
+        "now = max(now, used + timedelta(microseconds=1))",
+        "pass",
+        "clock_jumps",
+    ),
+    _mutant(
+        "the stage looks now and then without any event",
+        "pipeline/folder_watch.py",
+        "until = time.monotonic() + (longest if seconds is None else min(seconds, longest))",
+        "until = time.monotonic() + (1e9 if seconds is None else min(seconds, longest))",
+        "no_events lost_events",
+    ),
+    _mutant(
+        "where the kernel allows no watch, the stage looks all the same",
+        "pipeline/folder_watch.py",
+        "        except OSError as error:\n            place = Path(",
+        "        except FileNotFoundError as error:\n            place = Path(",
+        "lost_events",
+    ),
+    _mutant(
+        "the watch is mended while the stage waits",
+        "pipeline/folder_watch.py",
+        "self._woken.wait(max(0.0, pause)), self._mend()",
+        "self._woken.wait(max(0.0, pause)), False",
+        "vanishing",
+    ),
+    _mutant(
+        "a folder that is gone is made again",
+        "pipeline/folder_watch.py",
+        "                folder.mkdir(parents=True, exist_ok=True)\n",
+        "                pass\n",
+        "vanishing",
+    ),
+    _mutant(
+        "that the watched folder is gone is no fault",
+        "data_ingestion.py",
+        "        except OSError:\n            return constants.POLL",
+        "        except ZeroDivisionError:\n            return constants.POLL",
+        "vanishing",
+    ),
+    _mutant(
+        "damaged images are said, not ingested",
+        "pipeline/raw_dataset.py",
+        "    if damaged:\n        raise RawDatasetError(damaged)\n",
+        "",
+        "half_copies bad_among_good",
+    ),
+    _mutant(
+        "a bad raw dataset is left alone once it has settled",
+        "data_ingestion.py",
+        "            sight.settled = stable\n",
+        "",
+        "bad_among_good",
+    ),
+    _mutant(
+        "raw data is only read",
+        "pipeline/image_reader.py",
+        "    parts = [os.read(descriptor, status.st_size + 1)]\n",
+        "    parts = [os.read(descriptor, status.st_size + 1)]\n    os.utime(descriptor)\n",
+        "raw_data",
+    ),
+)
+WHAT_GOES_WRONG = (
+    _mutant(
+        "a fault of ours is said, and the others go on",
+        "data_ingestion.py",
+        "except Exception as error:  # a fault of ours",
+        "except ZeroDivisionError as error:  # a fault of ours",
+        "crashes",
+    ),
+    _mutant(
+        "a run whose process died has failed, and the next one starts",
+        "pipeline/training_process.py",
+        '        take(self, {"event": "failed", "reason": self._reason_of_death()})\n',
+        "",
+        "crashes",
+    ),
+    _mutant(
+        "each checkpoint is tested in a process of its own",
+        "pipeline/evaluation.py",
+        "return self._worker is not None and self._worker.sha256 == sha256",
+        "return self._worker is not None",
+        "bad_checkpoints",
+    ),
+    _mutant(
+        "where the process of a checkpoint ends, it is said how",
+        "pipeline/evaluation.py",
+        """
+                with suppress(EOFError, OSError):
+                    if self._connection.poll():""",
+        """
+                with suppress(ZeroDivisionError):
+                    if self._connection.poll():""",
+        "bad_checkpoints",
+    ),
+    _mutant(
+        "a file appears whole or not at all",
+        "helper.py",
+        'partial = path.with_name(f".{path.name}.partial")',
+        "partial = path",
+        "kill power_loss",
+    ),
+    _mutant(
+        "a dataset is written first, recorded second",
+        "data_ingestion.py",
+        """
+            self._publish(place, raw, began, check)
+            self._enter(place, sight, content=raw.digest)
+""",
+        """
+            self._enter(place, sight, content=raw.digest)
+            self._publish(place, raw, began, check)
+""",
+        "kill power_loss",
+    ),
+    _mutant(
+        "a report is written first, recorded second",
+        "model_analysis.py",
+        """
+        keep_trying(lambda: self._write(pictures, report), log.error, self.once)
+        self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
+""",
+        """
+        self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
+        keep_trying(lambda: self._write(pictures, report), log.error, self.once)
+""",
+        "kill power_loss",
+    ),
+    _mutant(
+        "a pickle gets its name after its description",
+        "pipeline/safe_pickle.py",
+        """
+        write_json(description_path(path), {**description, "sha256": hashing.hexdigest()})
+""",
+        """
+        sha256 = hashing.hexdigest()
+    write_json(description_path(path), {**description, "sha256": sha256})
+""",
+        "kill power_loss",
+    ),
+    _mutant(
+        "a dataset that was begun keeps its name",
+        "data_ingestion.py",
+        "name = self._name_begun(raw.digest) or self._new_name()",
+        "name = self._new_name()",
+        "kill power_loss",
+    ),
+    _mutant(
+        "a checkpoint that is there is not trained again",
+        "model_training.py",
+        "elif run.key not in busy and not self._adopt(run):",
+        "elif run.key not in busy:",
+        "kill",
+    ),
+    _mutant(
+        "curves are cut back to the last whole epoch",
+        "pipeline/event_log.py",
+        "if path.stat().st_size > length:",
+        "if False:",
+        "kill",
+    ),
+    _mutant(
+        "a training goes on from what it kept",
+        "pipeline/trainer.py",
+        "        fit.restore(state)\n",
+        "        return False\n",
+        "killed_training",
+    ),
+    _mutant(
+        "the optimizer goes on from where it was",
+        "pipeline/fitting.py",
+        '        _assign(self.network.optimizer.variables, state["optimizer"])\n',
+        "",
+        "killed_training",
+    ),
+    _mutant(
+        "what an epoch draws by chance depends on the seed and its number alone",
+        "pipeline/fitting.py",
+        'draw = np.random.default_rng([self.settings["seed"], epoch])',
+        "draw = np.random.default_rng()",
+        "killed_training",
+    ),
+    _mutant(
+        "a disk that refuses is tried again",
+        "pipeline/stage.py",
+        "            if not is_disk_trouble(error):\n                raise\n            if once:",
+        "            if True:\n                raise\n            if once:",
+        "failing_calls disk_full",
+    ),
+    _mutant(
+        "an image that cannot be read for now is no damaged one",
+        "pipeline/image_reader.py",
+        "            if error.errno in PASSING:\n                raise\n",
+        "",
+        "failing_calls",
+    ),
+    _mutant(
+        "what a full disk cut off is removed",
+        "helper.py",
+        "        partial.unlink(missing_ok=True)\n        if isinstance",
+        "        if isinstance",
+        "disk_full",
+    ),
+    _mutant(
+        "a file is flushed before it gets its name",
+        "helper.py",
+        "os.fsync(file.fileno())  # without it",
+        "pass  # without it",
+        "power_loss",
+    ),
+    _mutant(
+        "a name is flushed before the next thing is done",
+        "helper.py",
+        "            flush_folder(path.parent)\n",
+        "            pass\n",
+        "power_loss",
+    ),
+    _mutant(
+        "a pickle is what its description says",
+        "pipeline/safe_pickle.py",
+        'if expected and hashlib.file_digest(file, "sha256").hexdigest() != expected:',
+        "if False:",
+        "damage",
+    ),
+    _mutant(
+        "a record is what its digest says",
+        "pipeline/ledger.py",
+        "    if not unchanged:\n",
+        "    if False:\n",
+        "damage",
+    ),
+    _mutant(
+        "the state of a training is what its digest says",
+        "pipeline/resume.py",
+        "if digest != _digest(content):",
+        "if False:",
+        "damage",
+    ),
+    _mutant(
+        "a lost record is rebuilt from the results",
+        "pipeline/ledger.py",
+        "        self._know(rebuild())\n",
+        "        self._know({})\n",
+        "damaged_records",
+    ),
+    _mutant(
+        "a damaged record is kept",
+        "pipeline/ledger.py",
+        "            self.path.replace(aside)\n",
+        "",
+        "damaged_records",
+    ),
+)
+WHAT_IS_LET_IN = (
+    _mutant(
+        "a row has two cells",
+        "pipeline/groundtruth.py",
+        """
+    if len(cells) != 2:
+        columns =""",
+        """
+    if len(cells) < 2:
+        columns =""",
+        "any_csv",
+    ),
+    _mutant(
+        "no image is listed twice",
+        "pipeline/groundtruth.py",
+        "if row and (earlier := first_seen.setdefault(row.file, number)) != number:",
+        "if row and (earlier := number) != number:",
+        "any_csv",
+    ),
+    _mutant(
+        "a number that is no label is no name either",
+        "pipeline/groundtruth.py",
+        "if not INTEGER.fullmatch(label) and _is_number(label):",
+        "if False:",
+        "any_csv",
+    ),
+    _mutant(
+        "a path names the row's own split",
+        "pipeline/groundtruth.py",
+        "if len(parts) > 1 and parts[-2] != split:",
+        "if False:",
+        "any_csv",
+    ),
+    _mutant(
+        "of a path, the bare name counts",
+        "pipeline/groundtruth.py",
+        'return Row(number, parts[-1], label), ""',
+        'return Row(number, file, label), ""',
+        "outside any_csv",
+    ),
+    _mutant(
+        "no link is followed to an image",
+        "pipeline/image_reader.py",
+        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NONBLOCK",
+        "outside",
+    ),
+    _mutant(
+        "no pipe is waited for",
+        "pipeline/image_reader.py",
+        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NOFOLLOW",
+        "outside",
+    ),
+    _mutant(
+        "the checksum of each chunk fits",
+        "pipeline/png_check.py",
+        "if zlib.crc32(view[position + 4 : end]) != CHECKSUM.unpack_from(content, end)[0]:",
+        "if False:",
+        "true_png",
+    ),
+    _mutant(
+        "nothing follows the end of a PNG",
+        "pipeline/png_check.py",
+        "if position != len(content) or chunks[-1][1].nbytes:",
+        "if False:",
+        "true_png",
+    ),
+    _mutant(
+        "a PNG has no more pixels than are allowed",
+        "pipeline/png_check.py",
+        "if header.width * header.height > constants.MAX_IMAGE_PIXELS:",
+        "if False:",
+        "true_png",
+    ),
+    _mutant(
+        "a PNG is no larger than is allowed",
+        "pipeline/image_reader.py",
+        "if status.st_size > constants.MAX_IMAGE_BYTES:",
+        "if False:",
+        "true_png",
+    ),
+    _mutant(
+        "no more is decompressed than the header says",
+        "pipeline/png_check.py",
+        "            if size > expected:",
+        "            if False:",
+        "true_png",
+    ),
+    _mutant(
+        "the pixels are whole, with their checksum",
+        "pipeline/png_check.py",
+        "if size < expected or not stream.eof:",
+        "if size < expected:",
+        "true_png",
+    ),
+    _mutant(
+        "each row has a filter that there is",
+        "pipeline/png_check.py",
+        "if not header.interlace and rows[:: header.size // header.height].strip(FILTERS):",
+        "if False:",
+        "true_png",
+    ),
+    _mutant(
+        "a palette is no longer than the depth allows",
+        "pipeline/png_check.py",
+        "if colours > 2**depth:",
+        "if False:",
+        "true_png",
+    ),
+    _mutant(
+        "no pixel points beyond the palette",
+        "pipeline/image_reader.py",
+        "if header.colours and image.getextrema()[1] >= header.colours:",
+        "if False:",
+        "true_png",
+    ),
+    _mutant(
+        "chunks are in their order",
+        "pipeline/png_check.py",
+        "if data[-1] - data[0] != len(data) - 1:",
+        "if False:",
+        "true_png",
+    ),
+    _mutant(
+        "a pickle gets names from a list alone, not whole modules",
+        "pipeline/safe_pickle.py",
+        """
+        if asked not in ALLOWED:
+            raise _NotAllowed(printable(asked))
+        return ALLOWED[asked]
+""",
+        """
+        if asked not in ALLOWED and module != "numpy":
+            raise _NotAllowed(printable(asked))
+        return ALLOWED.get(asked) or getattr(np, name)
+""",
+        "pickle_code",
+    ),
+    _mutant(
+        "a model is loaded in Keras's safe mode",
+        "pipeline/safe_pickle.py",
+        "compile=False, safe_mode=True)",
+        "compile=False, safe_mode=False)",
+        "pickle_code",
+    ),
+    _mutant(
+        "a class that is registered is not handed out",
+        "pipeline/safe_pickle.py",
+        "    registered.clear()\n",
+        "",
+        "pickle_code",
+    ),
+    _mutant(
+        "nothing follows the end of a pickle",
+        "pipeline/safe_pickle.py",
+        "whole = not file.read(1)",
+        "whole = True",
+        "pickle_code",
+    ),
+    _mutant(
+        "no key takes forever to hash",
+        "pipeline/safe_pickle.py",
+        "if not isinstance(key, str | int | float | bytes | None):",
+        "if False:",
+        "pickle_code",
+    ),
+    _mutant(
+        "a pickle has no more values than bytes",
+        "pipeline/safe_pickle.py",
+        "        if self.left < 0:\n",
+        "        if False:\n",
+        "pickle_code",
+    ),
+    _mutant(
+        "no more memory is set aside than there are bytes",
+        "pipeline/safe_pickle.py",
+        "    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8\n",
+        "",
+        "pickle_code",
+    ),
+    _mutant(
+        "whatever damaged bytes raise is a refusal",
+        "pipeline/safe_pickle.py",
+        "except Exception as error:  # the pickle machine raises",
+        "except ValueError as error:  # the pickle machine raises",
+        "fuzz",
+    ),
+    _mutant(
+        "a set that is no TOML is refused",
+        "pipeline/hyperparameters.py",
+        "except (ValueError, RecursionError) as error:",
+        "except RecursionError as error:",
+        "fuzz",
+    ),
+    _mutant(
+        "a table that is no text is refused",
+        "pipeline/groundtruth.py",
+        "except UnicodeDecodeError as error:",
+        "except UnicodeEncodeError as error:",
+        "fuzz",
+    ),
+    _mutant(
+        "a PNG that is cut off is refused",
+        "pipeline/png_check.py",
+        "if position + 12 > len(content):",
+        "if False:",
+        "fuzz true_png",
+    ),
+)
+HOW_A_STAGE_LIVES = (
+    _mutant(
+        "one process of a stage holds the lock",
+        "pipeline/stage.py",
+        "fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "one_process",
+    ),
+    _mutant(
+        "the others say which process it is",
+        "pipeline/stage.py",
+        '            self.file.write(f"{os.getpid()}\\n")\n',
+        "",
+        "one_process",
+    ),
+    _mutant(
+        "SIGTERM stops as Ctrl-C does",
+        "pipeline/stage.py",
+        "STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)",
+        "STOPS = (signal.SIGINT, signal.SIGHUP)",
+        "stops",
+    ),
+    _mutant(
+        "what was being written is removed on a stop",
+        "helper.py",
+        "    except BaseException as error:\n",
+        "    except Exception as error:\n",
+        "stops",
+    ),
+    _mutant(
+        "each file that was read is closed",
+        "pipeline/image_reader.py",
+        "            os.close(descriptor)\n",
+        "            pass\n",
+        "long_life",
+    ),
+    _mutant(
+        "the memory of the images is given back",
+        "pipeline/reader_processes.py",
+        "        os.close(self._memory)\n",
+        "",
+        "long_life",
+    ),
+)
+MUTANTS = (*WHAT_IS_DROPPED_IN, *WHAT_GOES_WRONG, *WHAT_IS_LET_IN, *HOW_A_STAGE_LIVES)
