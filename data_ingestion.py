@@ -7,6 +7,11 @@ Writes  data/dataset/<time>.pkl and <time>.json
     python data_ingestion.py --once     ingest what is there, then stop
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is imported
+
 import argparse
 import gc
 import sys
@@ -30,6 +35,7 @@ from pipeline.published import Published
 from pipeline.raw_dataset import RawDataset, Stock, find_raw_datasets, problems, read, take_stock
 from pipeline.stage import counted, keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
+from pipeline.terminal import run_script
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -347,4 +353,4 @@ def _joined(sentences: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -8,6 +8,11 @@ Writes  data/raw_dataset/<source>/{train,test}: 000000.png ... and groundtruth.c
     python generate_raw_dataset.py --source idx --from FOLDER          MNIST-style files
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is imported
+
 import argparse
 import contextlib
 import errno
@@ -25,6 +30,7 @@ from pathlib import Path
 
 import constants
 from helper import UserError, flush_folder, printable, shown
+from pipeline.terminal import INTERRUPTED, run_script
 
 SOURCES = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "idx")
 CLASS_NAMES = {
@@ -49,14 +55,15 @@ COMPRESSION = 1
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        print(generate(options))
+        done = generate(options)
     except UserError as problem:
         return say(1, str(problem))
     except OSError as error:  # sources turn theirs into a UserError, so this one is the output's
         reason = f"{shown(options.output)} could not be written: {error.strerror or error}"
         return say(1, f"{reason}. Make room there or choose another --output.")
     except KeyboardInterrupt:
-        return say(130, f"stopped; {shown(options.output)} was not written")
+        return say(INTERRUPTED, f"stopped; {shown(options.output)} was not written")
+    print(done)
     return 0
 
 
@@ -311,4 +318,4 @@ def block(content: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -9,6 +9,11 @@ Writes  data/model_analysis_results/: plot_model_<run>.pkl.png, visualize_errors
     python model_analysis.py --once     analyze what is there, then stop
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is imported
+
 import argparse
 import json
 import os
@@ -39,6 +44,7 @@ from pipeline.ledger import Ledger
 from pipeline.models_by_datasets import ModelsByDatasets
 from pipeline.stage import counted, heed_stop, keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
+from pipeline.terminal import run_script
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -279,4 +285,4 @@ def draw(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

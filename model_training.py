@@ -7,6 +7,11 @@ Writes  data/model_checkpoints/<run>.pkl and <run>.json, <run>/logs for TensorBo
     python model_training.py --once     train what is waiting, then stop
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is imported
+
 import argparse
 import os
 import sys
@@ -22,6 +27,7 @@ from pipeline.ledger import Ledger
 from pipeline.lock import lock_held
 from pipeline.stage import keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
+from pipeline.terminal import run_script
 from pipeline.training_process import TrainingProcesses
 from run_queue import Run, RunQueue
 
@@ -296,4 +302,4 @@ def _accuracy(outcome: dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -8,6 +8,11 @@ recorded as trained or failed. So a file that comes, changes or goes changes the
     python run_queue.py --health        say which stages live
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is imported
+
 import argparse
 import ast
 import hashlib
@@ -29,6 +34,7 @@ from helper import UserError, description_path, digest_of, read_json, shown
 from pipeline import health, run_table, safe_pickle
 from pipeline.dataset import dataset_time
 from pipeline.hyperparameters import SETTINGS, read_hyperparameters
+from pipeline.terminal import run_script
 
 # A line of a model file that says its priority and nothing else.
 ITS_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
@@ -321,4 +327,4 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

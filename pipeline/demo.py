@@ -9,6 +9,7 @@ from pathlib import Path
 
 import constants
 from helper import read_json, shown
+from pipeline.terminal import INTERRUPTED, run_script
 
 STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")
 PATIENCE = 600  # seconds
@@ -26,7 +27,7 @@ def main() -> int:
         )
         report = wait_for_report(raw, stages)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except subprocess.CalledProcessError as error:
         return error.returncode
     finally:
@@ -107,4 +108,4 @@ Next: make run, which trains the other models and sets, and drop a folder of you
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

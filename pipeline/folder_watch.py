@@ -34,17 +34,9 @@ CHANGES = [
     events.FileModifiedEvent,
     events.FileMovedEvent,
 ]
-
 # Seconds for which the first half of a rename waits for the second, though that has mostly come by
 # then. A rename in two halves wakes as well as a whole one.
-InotifyMoveEventGrouper.delay = 0.01
-
-# Two races that watchdog reports though nothing is wrong: a folder of a copy that goes on is watched
-# twice, and an event that was under way comes after the end.
-warnings.filterwarnings("ignore", "Callback with id '.*' already exists", RuntimeWarning)
-logging.getLogger("watchdog.observers.inotify").addFilter(
-    lambda record: "when the thread is inactive" not in record.getMessage()
-)
+DELAY = 0.01
 
 
 class _Waker(events.FileSystemEventHandler):
@@ -161,6 +153,7 @@ class FolderWatch:
         self._watched = [_identity(folder) for folder in self.folders]
 
     def _observe(self) -> BaseObserver:
+        _set_up_watchdog()
         before = set(threading.enumerate())
         observer, waker = Observer(), _Waker(self._note_change)
         try:
@@ -188,6 +181,19 @@ class FolderWatch:
         if trouble and trouble != self._trouble:
             log.warning("%s", trouble)
         self._trouble = trouble
+
+
+def _set_up_watchdog() -> None:
+    """What is set for all observers of this process; to do so again changes nothing."""
+    InotifyMoveEventGrouper.delay = DELAY
+    # Two races that watchdog reports though nothing is wrong: a folder of a copy that goes on is
+    # watched twice, and an event that was under way comes after the end.
+    warnings.filterwarnings("ignore", "Callback with id '.*' already exists", RuntimeWarning)
+    logging.getLogger("watchdog.observers.inotify").addFilter(_is_in_time)
+
+
+def _is_in_time(record: logging.LogRecord) -> bool:
+    return "when the thread is inactive" not in record.getMessage()
 
 
 def _name_in(folders: list[Path], path: str) -> str:

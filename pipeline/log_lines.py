@@ -14,6 +14,7 @@ import time
 from tqdm import tqdm
 
 from helper import printable
+from pipeline.terminal import print_nowhere
 
 log = logging.getLogger("pipeline")
 
@@ -47,8 +48,10 @@ class LogLines(logging.Handler):
         try:
             tqdm.write(self.format(record), file=sys.stdout)
             sys.stdout.flush()
+        except BrokenPipeError:
+            print_nowhere()  # that nobody reads it any more is no reason to stop
         except OSError:
-            pass  # a full disk under it, or nobody reads it any more: no reason to stop
+            pass  # nor is a full disk under it
         except Exception:
             self.handleError(record)
 

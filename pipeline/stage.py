@@ -21,9 +21,9 @@ from helper import UserError, remove_partials, shown
 from pipeline.lock import Displaced, holds_lock, lock_held, only_process, stay_alone
 from pipeline.log_lines import log, start_logging
 from pipeline.status import status
+from pipeline.terminal import INTERRUPTED
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-INTERRUPTED = 130  # the exit status of a program that SIGINT ended
 ENDED_BY_A_FAULT = os.EX_SOFTWARE  # not 1, which says that the user has something to put right
 _stop_asked = threading.Event()
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from pipeline.terminal import run_script
 from prove import PROOFS, Missing, Result
 
 MOST_SHOWN = 20  # violations of one promise
@@ -53,4 +54,4 @@ def holds(name: str, full: bool) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

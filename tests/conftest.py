@@ -98,8 +98,9 @@ FIRST = []
 
 def pytest_sessionstart() -> None:
     FIRST[:] = [(*place, getattr(*place)) for place in HOOKS]
-    # As in a terminal: under nohup, and behind a shell's &, these are ignored, which each process that a
-    # test starts would inherit.
+    # As in a terminal, for each process that a test starts: with its buffers, and where nohup or a
+    # shell's & had these signals ignored, with the signals.
+    os.environ.pop("PYTHONUNBUFFERED", None)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -97,7 +97,7 @@ def test_a_half_written_file_of_our_own_does_not_wake_it(watch, tmp_path):
     assert not watch.wait(0.3)
 
 
-def test_the_halves_of_a_rename_hardly_wait_for_one_another():
+def test_the_halves_of_a_rename_hardly_wait_for_one_another(watch):
     assert InotifyMoveEventGrouper()._queue.delay < 0.05
 
 
@@ -226,8 +226,11 @@ def test_watchdogs_harmless_races_are_no_lines(tmp_path, race):
         from watchdog.observers.api import EventQueue, ObservedWatch
         from watchdog.observers.inotify import InotifyEmitter
         from watchdog.observers.inotify_c import InotifyFD
+        from pathlib import Path
         from pipeline import folder_watch, log_lines
         log_lines.start_logging("ingestion")
+        with folder_watch.FolderWatch([Path("watched")]):
+            pass
         """
     program = textwrap.dedent(program) + textwrap.dedent(race)
     ended = subprocess.run(

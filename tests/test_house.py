@@ -1,6 +1,7 @@
 """The house rules: which room may use which."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +108,105 @@ def test_importing_constants_does_nothing():
     tree = ast.parse((ROOT / "constants.py").read_text())
     allowed = (ast.Assign, ast.Expr, ast.ImportFrom, ast.Import)
     assert all(isinstance(statement, allowed) for statement in tree.body)
+
+
+def at_the_top(statements):
+    """What runs when a module is imported, but not as a script."""
+    for statement in statements:
+        if isinstance(statement, ast.Try):
+            for block in (statement, *statement.handlers):
+                yield from at_the_top(block.body)
+        elif not (isinstance(statement, ast.If) and "__main__" in ast.unparse(statement.test)):
+            yield statement
+
+
+def is_there_for_what_it_does(statement):
+    """A call, a loop or an assignment to what belongs to another module; no name, no definition."""
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+        return not all(isinstance(target, ast.Name | ast.Tuple) for target in targets)
+    if isinstance(statement, ast.Expr):
+        return not isinstance(statement.value, ast.Constant)
+    return not isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
+
+
+def test_no_line_of_a_module_is_there_for_what_importing_it_does():
+    for name, path in modules().items():
+        for statement in at_the_top(ast.parse(path.read_text()).body):
+            assert not is_there_for_what_it_does(statement), f"{name}, line {statement.lineno}"
+
+
+# All libraries are imported first. Then each module is, in a process forked from that one.
+STATE = """
+import atexit, faulthandler, gc, importlib, json, locale, logging, multiprocessing, os, random
+import signal, socket, sys, threading, warnings
+
+def state():
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    return {
+        "hooks": [sys.excepthook, sys.unraisablehook, threading.excepthook, sys.displayhook],
+        "streams": [sys.stdin, sys.stdout, sys.stderr],
+        "signals": [signal.getsignal(number) for number in signal.valid_signals()],
+        "blocked signals": signal.pthread_sigmask(signal.SIG_BLOCK, []),
+        "warnings": [list(warnings.filters), warnings.showwarning],
+        "logging": [
+            (one.name, list(one.handlers), list(one.filters), one.level, one.propagate)
+            for one in loggers
+            if isinstance(one, logging.Logger) and (one.handlers or one.filters or one.level)
+        ],
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "paths to import from": [list(sys.path), list(sys.meta_path), list(sys.path_hooks)],
+        "threads": threading.enumerate(),
+        "exits": atexit._ncallbacks(),
+        "garbage": [gc.isenabled(), gc.get_threshold()],
+        "recursion": sys.getrecursionlimit(),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "time-out": socket.getdefaulttimeout(),
+        "chance": random.getstate(),
+        "processes": multiprocessing.get_start_method(allow_none=True),
+        "preloaded": multiprocessing.forkserver._forkserver._preload_modules,
+        "faults": faulthandler.is_enabled(),
+    }
+
+libraries, modules = json.loads(sys.argv[1])
+import multiprocessing.forkserver
+os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3")  # as Keras has to be told
+for library in libraries:
+    importlib.import_module(library)
+for module in modules:
+    if not os.fork():
+        before = state()
+        importlib.import_module(module)
+        after = state()
+        changed = [what for what in before if before[what] != after[what]]
+        os.write(1, f"{module}: {changed}\\n".encode())
+        os._exit(0)
+    os.wait()
+"""
+
+
+def libraries():
+    """All that the modules import and that is not ours, however deep in a library it lies."""
+    names = set()
+    for path in modules().values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module)
+    ours = {"pipeline", *modules()}
+    return sorted(name for name in names if name.split(".")[0] not in ours)
+
+
+def test_importing_a_module_changes_nothing():
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules().values()]
+    ended = subprocess.run(
+        [sys.executable, "-c", STATE, json.dumps([libraries(), names])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(names) > 40
+    assert ended.stdout.splitlines() == [f"{name}: []" for name in names]

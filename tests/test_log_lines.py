@@ -158,7 +158,6 @@ def test_where_nobody_reads_the_lines_it_goes_on(tmp_path):
         os.dup2(write, 1)
         log.info("into nowhere")
         pathlib.Path({str(tmp_path / "done")!r}).touch()
-        os._exit(0)
         """
     assert said_by(program) == []
     assert (tmp_path / "done").exists()

@@ -72,11 +72,14 @@ def test_with_nohup_a_closed_terminal_does_not_stop_it(data, start):
 
 def test_it_stops_when_nobody_reads_its_lines_any_more(data):
     process = subprocess.Popen(
-        [sys.executable, ROOT / "data_ingestion.py", "--data", data], stdout=subprocess.PIPE
+        [sys.executable, ROOT / "data_ingestion.py", "--data", data],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert b"watching" in process.stdout.readline()
     process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
 
 
 def test_it_works_without_an_output(data):
