@@ -75,6 +75,11 @@ def put_report(data: Path, run: str, dataset: str, accuracy: float, **more: obje
     return path
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """No bytes in the name of a test: nobody can read them, and a clock may be among them."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A data folder with an empty raw_dataset in it."""

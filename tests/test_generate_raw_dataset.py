@@ -61,7 +61,7 @@ def idx_folder(
         images = RANDOM.integers(0, 256, (size, side, side), numpy.uint8)
         labels = numpy.arange(size, dtype=numpy.uint8) % 4
         for kind, array in (("images", images), ("labels", labels)):
-            content = gzip.compress(idx(array), 1) if end else idx(array)
+            content = gzip.compress(idx(array), 1, mtime=0) if end else idx(array)
             (folder / f"{prefix}-{kind}{spelling}idx{array.ndim}-ubyte{end}").write_bytes(content)
     return folder
 
@@ -282,7 +282,7 @@ IMAGES = numpy.zeros((20, 5, 5), numpy.uint8)
         ("train-labels-idx1-ubyte", idx(IMAGES[:, 0, 0]), "hold 40 images but 20 labels"),
         (
             "t10k-images-idx3-ubyte.gz",
-            gzip.compress(idx(IMAGES))[:-9],
+            gzip.compress(idx(IMAGES), mtime=0)[:-9],
             "expected a whole gzip file",
         ),
         ("t10k-images-idx3-ubyte.gz", b"plain", "expected a whole gzip file"),
