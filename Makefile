@@ -1,6 +1,7 @@
 # make demo   see it work: set up, train on real digits, say where the pictures are
 # make run    keep everything running in this terminal; Ctrl-C stops it
-# make test   set up and pass the tests
+# make test   set up and pass the tests; what needs strace or root is skipped where that is missing
+# make quick  those of them that take milliseconds, while one works on it: under a minute in all
 # make prove  try promises that are hard to keep on every case: needs strace and root, and 2 hours
 # make prove-the-proofs  take one guard after the other out, and see that its proofs notice: half an hour.
 #             ONLY="true_png kill" for these proofs alone
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo run test prove prove-the-proofs lint format bench clean
+.PHONY: demo run test quick prove prove-the-proofs lint format bench clean
 
 demo: .venv/installed
 	@$(BIN)/python -m pipeline.demo
@@ -20,6 +21,9 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal $(if $(CI),--cov)
+
+quick: .venv/installed-dev
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not prove and not root"
 
 prove: .venv/installed-prove
 	$(BIN)/python -m prove

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prove import Missing, Result, some, warm
+from prove import Missing, Result, patience, some, warm
 from prove.account import account_of, differences, torn
 from prove.scenes import CHECKPOINT, FIRST, RUN, Prepared, prepared
 
@@ -88,7 +88,7 @@ def _problems(scene: Prepared, folder: Path, said: Path) -> tuple[bool, list[str
 
 
 def _wait(condition: Callable[[], bool], stage: warm.Stage) -> None:
-    until = time.monotonic() + warm.LONGEST
+    until = time.monotonic() + patience(warm.LONGEST)
     while not condition():
         if stage.poll() is not None:
             raise TimeoutError("the stage ended")

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from prove import Result, some, warm
+from prove import Result, patience, some, warm
 from prove.scenes import CHECKPOINT, FIRST, RUN, Prepared, prepared
 from prove.system_calls import Point, need_strace
 
@@ -84,7 +84,7 @@ def _problems(scene: Prepared, point: Point, error: str, folder: Path) -> list[s
 
 def _until_done(stage: warm.Stage, scene: Prepared, folder: Path, log: Path) -> None:
     """Wait until the call has failed and everything is recorded, or the stage has ended."""
-    until = time.monotonic() + warm.LONGEST
+    until = time.monotonic() + patience(warm.LONGEST)
     failed = False
     while stage.poll() is None and not (failed and scene.is_done(folder)):
         if not failed and "(INJECTED)" in log.read_text():

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 import constants
-from prove import Missing, Result
+from prove import Missing, Result, patience
 
 SECONDS = 600  # for each reader
 TRIES = 2000  # for each reader, where there is no time for more
@@ -168,7 +168,11 @@ def main(reader: str, seconds: str) -> None:
     with tempfile.TemporaryDirectory(prefix="prove-") as corpus:
         for number, seed in enumerate(_seeds()[reader]):
             (Path(corpus) / str(number)).write_bytes(seed)
-        limits = [f"-max_total_time={seconds}", f"-max_len={LONGEST_INPUT}", "-timeout=30"]
+        limits = [
+            f"-max_total_time={seconds}",
+            f"-max_len={LONGEST_INPUT}",
+            f"-timeout={patience(30):.0f}",
+        ]
         atheris.Setup(
             [sys.argv[0], *limits, f"-artifact_prefix={corpus}/", corpus], READERS[reader]
         )

@@ -19,8 +19,8 @@ import constants
 from helper import description_path
 from pipeline import resume, safe_pickle
 from pipeline.training_process import TrainingProcess, TrainingProcesses
-from prove import Result
-from prove.stages import LONGEST, Stage
+from prove import Result, patience
+from prove.stages import Stage
 from run_queue import RunQueue
 from tests.conftest import make_raw_dataset
 
@@ -127,7 +127,7 @@ class Work:
         self.gone_on += kept > 0
         self.processes.start(self.run, self.job())
         [process] = self.processes.running
-        killer = threading.Timer(LONGEST if kill_after is None else kill_after, _kill, [process])
+        killer = threading.Timer(patience() if kill_after is None else kill_after, _kill, [process])
         if at_once:
             killer.start()
         reports = self._reports(process, killer)
@@ -147,7 +147,7 @@ class Work:
     def _reports(self, process: TrainingProcess, killer: threading.Timer) -> list[dict]:
         reports, began = [], 0.0
         while not reports or reports[-1]["event"] not in ENDED:
-            self.news.wait(LONGEST)
+            self.news.wait(patience())
             self.news.clear()
             reports += [report for one, report in self.processes.reports() if one is process]
             if reports and not began:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from prove import Result
+from prove import Result, patience
 from prove.stages import Stage, gate
 from tests.conftest import make_raw_dataset
 
@@ -80,7 +80,7 @@ def _winner(stages: list[Stage]) -> tuple[Stage | None, list[str]]:
 
 
 def _wait_for_all_but_one(stages: list[Stage]) -> None:
-    until = time.monotonic() + LOSING
+    until = time.monotonic() + patience(LOSING)
     left = [stage.process.sentinel for stage in stages]
     while len(left) > 1 and (ended := wait(left, until - time.monotonic())):
         left = [one for one in left if one not in ended]

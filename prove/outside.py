@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.raw_dataset import RawDatasetError, problems, read, take_stock
-from prove import Result
+from prove import Result, patience
 from tests.conftest import make_raw_dataset
 
 LONGEST = 20.0  # seconds; what takes longer waits for a pipe, or reads a device without an end
@@ -121,7 +121,7 @@ def _opened_while(action: Callable[[], None]) -> tuple[list[tuple[str, bool]], b
     heard = _heard = []
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
-    thread.join(LONGEST)
+    thread.join(patience(LONGEST))
     _heard = None
     return heard, not thread.is_alive()
 

@@ -17,15 +17,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pipeline.training_process import PRELOAD
+from prove import patience
 
-LONGEST = 120.0  # seconds; what takes longer hangs
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(PRELOAD))
 
 
 def gate(parties: int) -> Callable[[], object]:
     """Where so many stages wait for each other, to begin at the same moment."""
-    return partial(_context.Barrier(parties).wait, LONGEST)
+    return partial(_context.Barrier(parties).wait, patience())
 
 
 class Stage:
@@ -57,8 +57,9 @@ class Stage:
     def ended(self) -> bool:
         return self.process.exitcode is not None
 
-    def wait_for(self, text: str, seconds: float = LONGEST) -> str:
+    def wait_for(self, text: str) -> str:
         """The first line with `text` that was not returned before."""
+        seconds = patience()
         until = time.monotonic() + seconds
         while True:
             try:
@@ -74,11 +75,11 @@ class Stage:
         if not self.ended:
             os.kill(self.pid, number)
 
-    def end(self, number: int = 0, seconds: float = LONGEST) -> int | None:
-        """The exit status, after signal `number`; None if it goes on for longer than `seconds`."""
+    def end(self, number: int = 0, seconds: float = 120) -> int | None:
+        """The exit status, after signal `number`; None if it hangs."""
         self.send(number)
-        self.process.join(seconds)
-        self._reading.join(1.0)
+        self.process.join(patience(seconds))
+        self._reading.join(patience(1.0))
         return self.process.exitcode
 
     def __enter__(self) -> "Stage":

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import constants
-from prove import Result
+from prove import Result, patience
 from prove.scenes import MODEL
 from prove.stages import Stage, children
 from tests.conftest import make_raw_dataset
 
-SOON = constants.STOP + 6.0  # seconds from the signal to the end
+SOON = constants.STOP + 6.0  # seconds from the signal to the end, where the machine is quiet
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IN_A_ROW = 5  # stops, before the stage may finish its work
 SET = "epochs = {}\nbatch_size = 8\nearly_stopping_patience = 0\nvalidation_split = 0.25\n"
@@ -96,7 +96,8 @@ def _stopped(
     if left := [path.name for path in folder.rglob("*.partial")]:
         yield f"{how}: left over are {left}"
     # The server of the training processes ends by itself, when it sees that the stage is gone.
-    while started and time.monotonic() - began < SOON:
+    until = time.monotonic() + patience(SOON)
+    while started and time.monotonic() < until:
         started = [pid for pid in started if _lives(pid)]
         time.sleep(0.02)
     if started:

@@ -1,7 +1,9 @@
 """The system calls of a stage on its data folder: recorded, and made to kill or to fail, by strace."""
 
+import os
 import re
 import shutil
+import subprocess
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ ARGUMENT = re.compile(rf'(?:\d+|AT_FDCWD)<{TEXT}>|"{TEXT}"')
 def need_strace() -> None:
     if shutil.which("strace") is None:
         raise Missing("strace is not here. Install it: sudo apt-get install strace.")
+    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True).returncode:
+        raise Missing("strace may follow no process here. Allow it, or run it as root.")
 
 
 @dataclass(frozen=True)

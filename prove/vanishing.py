@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import constants
-from prove import Result
+from prove import Result, patience
 from prove.drops import content_of, contents, make
 from prove.running import LONGEST, broken, ingesting, work_folder
 
@@ -59,7 +59,7 @@ def _attempt(seed: int, rounds: int, option: str) -> tuple[int, str | None]:
 
 def _move_in(built: Path, watched: Path) -> None:
     """As a person who finds the folder gone: until it is there, nothing can be dropped."""
-    until = time.monotonic() + LONGEST
+    until = time.monotonic() + patience(LONGEST)
     while not watched.is_dir() and time.monotonic() < until:
         time.sleep(0.02)
     if not watched.is_dir():
@@ -110,7 +110,7 @@ def all_data_moved_away_and_back(watched: Path, free: Path) -> None:
 
 def _put(place: Path, put: Callable[[], object]) -> None:
     """`put` something at `place`, where the stage may make a folder at the same moment."""
-    until = time.monotonic() + LONGEST
+    until = time.monotonic() + patience(LONGEST)
     while time.monotonic() < until:
         shutil.rmtree(place, ignore_errors=True)
         with suppress(OSError):

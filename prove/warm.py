@@ -24,8 +24,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import constants
+from prove import patience
 
-LONGEST = 60.0  # seconds; what takes longer hangs: undisturbed, none takes more than 4
+LONGEST = 60.0  # seconds; undisturbed, none takes more than 4
 KILLED = -signal.SIGKILL
 PR_SET_PTRACER, ANY = 0x59616D61, -1
 WAITS = {"RETRY": 0.05, "LOOK_AGAIN": 0.5}  # for constants: no proof has to wait as long as a user
@@ -141,11 +142,11 @@ class Stage(Forked):
     def text(self) -> str:
         return self.said.read_text(errors="replace")
 
-    def wait(self, timeout: float | None = LONGEST) -> int:
+    def wait(self) -> int:
         """The exit status, once all its processes have ended."""
-        status = super().wait(timeout)
+        status = super().wait(patience(LONGEST))
         if self.tracer:
-            self.tracer.communicate(timeout=timeout)
+            self.tracer.communicate(timeout=patience(LONGEST))
         return status
 
     def end(self) -> None:
@@ -155,7 +156,7 @@ class Stage(Forked):
             self.tracer.kill()
             self.tracer.communicate()
         if self.returncode is None:
-            super().wait(LONGEST)
+            super().wait(patience(LONGEST))
 
 
 def _talk_to(path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from helper import write_json
 from pipeline import stage
 from pipeline.log_lines import LogLines, log
 from pipeline.status import Status
+from prove import patience
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
@@ -73,6 +75,15 @@ def put_report(data: Path, run: str, dataset: str, accuracy: float, **more: obje
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, report)
     return path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that lacks a tool or a right is skipped; in CI, where all of them are there, it fails."""
+    report = yield
+    if report.skipped and os.environ.get("CI"):
+        report.outcome = "failed"
+    return report
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -175,7 +186,7 @@ class Process:
 
     def wait_for(self, text: str, seconds: float = 120) -> str:
         """The first line with `text` that was not returned before."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + patience(seconds)
         while True:
             try:
                 line = self._new.get(timeout=max(0.01, until - time.monotonic()))
@@ -189,12 +200,12 @@ class Process:
             if text in line:
                 return line
 
-    def end(self, number: int | None = None, seconds: float = 60) -> int:
+    def end(self, number: int | None = None, seconds: float = 120) -> int:
         """Send a signal, if one is given, and wait for the end; returns the exit status."""
         if number is not None:
             self.process.send_signal(number)
-        status = self.process.wait(seconds)
-        while (line := self._new.get(timeout=seconds)) is not None:
+        status = self.process.wait(patience(seconds))
+        while (line := self._new.get(timeout=patience(seconds))) is not None:
             self.lines.append(line)
         return status
 
@@ -215,7 +226,7 @@ def start():
 
 
 def until_gone(pid):
-    until = time.monotonic() + 30
+    until = time.monotonic() + patience()
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < until, f"process {pid} is still there"
         os.sched_yield()

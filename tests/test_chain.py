@@ -163,7 +163,7 @@ def test_a_second_process_of_a_stage_says_so_and_ends(chain):
 def test_each_stage_stops_with_one_line(chain):
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGINT)
     for stage, number in zip(chain.stages.values(), numbers, strict=True):
-        assert stage.end(number, seconds=30) == 0
+        assert stage.end(number) == 0
         assert stage.lines[-1].endswith("| stopped")
         starts = (" ingestion | ", " training  | ", " analysis  | ")
         assert [line for line in stage.lines if not line[8:].startswith(starts)] == []

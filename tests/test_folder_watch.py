@@ -15,6 +15,7 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 import constants
 from pipeline.folder_watch import FolderWatch, _pause_after
 from pipeline.log_lines import log
+from prove import patience
 
 
 @pytest.fixture
@@ -170,13 +171,12 @@ def test_a_dead_thread_of_the_observer_is_reported_and_mended(
         patched.setattr(kind, work[kind], lambda *_: 1 / 0)
         for number in range(2):  # the first may be under way already
             (folder / f"new {number}").write_text("x")
-        thread.join(30)
+        thread.join(patience())
     assert watch.wait(0)
     assert log_lines() == [f"the watch on {folder} had died; watching again"]
     assert woken(watch, folder, lambda: (folder / "newer").write_text("x"))
 
 
-@pytest.mark.timeout(60)
 def test_a_watch_that_died_is_mended_however_rarely_the_owner_looks(watch, tmp_path, monkeypatch):
     watch.wait(0)
     monkeypatch.setattr(constants, "LOOK_AGAIN", 0.05)
@@ -239,7 +239,6 @@ def test_watchdogs_harmless_races_are_no_lines(tmp_path, race):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert (ended.stdout, ended.stderr) == ("", "")
 

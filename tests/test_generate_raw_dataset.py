@@ -20,6 +20,7 @@ from PIL import Image
 
 import constants
 import generate_raw_dataset
+from prove import patience
 
 SCRIPT = Path(generate_raw_dataset.__file__)
 RANDOM = numpy.random.default_rng(7)
@@ -180,12 +181,12 @@ def test_ctrl_c_leaves_nothing_but_one_line(tmp_path):
     output = tmp_path / "out" / "d"
     arguments = command("--source", "idx", "--from", folder, "--output", output)
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patience()
     while not (tmp_path / "out" / ".d.partial" / "train" / "000000.png").exists():
         assert process.poll() is None and time.monotonic() < deadline
         os.sched_yield()
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)
+    said = process.communicate()
     assert said == ("", f"stopped; {output} was not written\n")
     assert process.returncode == 130
     assert list((tmp_path / "out").iterdir()) == []

@@ -286,7 +286,6 @@ def test_equal_pixels_have_equal_digests_and_others_have_not(tmp_path):
 # Plain files only.
 
 
-@pytest.mark.timeout(20)
 def test_reads_plain_files_only(tmp_path):
     (tmp_path / "plain").write_bytes(b"content")
     assert read_regular_file(str(tmp_path / "plain")) == b"content"

@@ -64,7 +64,7 @@ class Product:
         for script in self.stages:
             self.kill(script)
             self.start(script, "--once")
-            assert self.processes[script].wait(300) == 0
+            assert self.processes[script].wait() == 0
 
     def kill(self, script):
         self.processes[script].kill()

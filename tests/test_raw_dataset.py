@@ -310,7 +310,6 @@ IN_PLACE_OF_A_FILE = {
 }
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("put", IN_PLACE_OF_A_FILE.values(), ids=IN_PLACE_OF_A_FILE)
 class TestInPlaceOfAFile:
     def test_it_is_named_and_not_opened_for_an_image(self, tmp_path, put, opened):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipeline import reader_processes
 from pipeline.reader_processes import ImageReaders, readers_for
+from prove import patience
 
 SIZE, COUNT = 5, 50
 DAMAGED = {7: "is empty", 31: "cannot be read: No such file or directory"}
@@ -198,7 +199,6 @@ def reading(folder):
     process.stdout.close()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_if_this_process_is_killed_the_others_end_without_a_word(reading, number):
     children = Path(f"/proc/{reading.pid}/task/{reading.pid}/children").read_text().split()
@@ -206,13 +206,12 @@ def test_if_this_process_is_killed_the_others_end_without_a_word(reading, number
     assert len(others) == 2
     reading.send_signal(number)
     for other in others:
-        assert select.select([other], [], [], 30)[0]  # readable once it has ended
+        assert select.select([other], [], [], patience())[0]  # readable once it has ended
         os.close(other)
     assert set(reading.stdout.read().splitlines()) <= {b"read"}
     assert reading.wait() == -number
 
 
-@pytest.mark.timeout(60)
 def test_ctrl_c_in_the_terminal_is_heard_by_this_process_alone(reading):
     os.killpg(reading.pid, signal.SIGINT)
     *before, last = reading.stdout.read().splitlines()

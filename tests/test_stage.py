@@ -141,14 +141,12 @@ STAGES = [f"python {name}.py" for name in ("data_ingestion", "model_training", "
 TENSORBOARD = "tensorboard --logdir data/model_checkpoints"
 
 
-@pytest.mark.timeout(120)
 def test_closing_the_terminal_of_make_run_leaves_nothing_running(make_run):
     os.killpg(make_run.honcho.process.pid, signal.SIGHUP)
     assert make_run.honcho.end() == -signal.SIGHUP
     assert make_run.pipe.read() == ""  # returns when nobody holds the other end any more
 
 
-@pytest.mark.timeout(240)
 def test_what_is_killed_under_make_run_is_started_again(make_run, data):
     honcho, numbers = make_run.honcho, dict(make_run.numbers)
     assert sorted(numbers) == sorted(
@@ -171,7 +169,6 @@ def test_what_is_killed_under_make_run_is_started_again(make_run, data):
     assert make_run.pipe.read() == ""
 
 
-@pytest.mark.timeout(120)
 def test_what_keeps_a_stage_running_may_be_killed_itself(make_run, start, data):
     keeper = "python -m pipeline.keep_running python data_ingestion.py"
     make_run.honcho.wait_for("raw_dataset")  # which it watches

@@ -11,6 +11,7 @@ from helper import UserError, read_json
 from pipeline import status as module
 from pipeline.log_lines import log, start_logging
 from pipeline.status import Status
+from prove import patience
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def written(monkeypatch):
 def next_with(written, **expected):
     """The next content that has what is expected."""
     while True:
-        content = written.get(timeout=30)
+        content = written.get(timeout=patience())
         if expected.items() <= content.items():
             return content
 
@@ -61,12 +62,12 @@ def test_it_is_written_twice_a_second_at_most_and_the_last_word_always(
 ):
     monkeypatch.setattr(module, "PAUSE", 3600)  # ends when the block does
     with status.kept("training", data):
-        first = written.get(timeout=30)
+        first = written.get(timeout=patience())
         for number in range(20_000):  # long enough for many writes, were there no pause
             status.say(f"training {number}")
         assert written.empty()
     assert first["doing"] == "starting"
-    assert written.get(timeout=30)["doing"] == "stopped"
+    assert written.get(timeout=patience())["doing"] == "stopped"
     assert written.empty()
 
 
@@ -111,7 +112,7 @@ def test_only_the_main_loop_gives_a_sign_of_life(status, data, written):
         assert after["last_error"].endswith("some thread's")
         assert after["said"] == before
         status.beat()
-        assert written.get(timeout=30)["said"] > before
+        assert written.get(timeout=patience())["said"] > before
 
 
 def test_the_last_error_that_was_logged_is_in_it(status, data, capsys):
@@ -151,7 +152,7 @@ def test_a_disk_that_gets_full_is_one_line_each_time_and_the_status_comes_when_t
     monkeypatch.setattr(module, "PAUSE", 0)
     with status.kept("training", data):
         for _ in range(4):
-            tried.get(timeout=30)
+            tried.get(timeout=patience())
             status.say("training a")
         next_with(written, doing="training a")
     path = data / "status" / "training.json"

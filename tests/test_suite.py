@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT
 
 # Python imports this by itself before all else, in a process where it is on the path.
@@ -13,6 +14,8 @@ now, now_ns = time.time, time.time_ns
 time.time = lambda: now() + 1e6
 time.time_ns = lambda: now_ns() + 10**15
 """
+
+NEEDS_STRACE = "tests/test_prove.py::test_the_promise_holds_in_a_few_cases[kill]"
 
 
 def collecting(folder, clock, hash_seed):
@@ -50,3 +53,17 @@ def test_it_is_the_same_tests_whenever_and_in_whichever_process(tmp_path):
     assert [process.returncode for process in both] == [0, 0]
     assert len(names[0]) > 1000
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize(("ci", "ends"), [("", "1 skipped in"), ("true", "1 failed in")])
+def test_a_test_whose_tool_is_missing_is_skipped_but_in_ci_it_fails(tmp_path, ci, ends):
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", NEEDS_STRACE],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path), "CI": ci},
+        capture_output=True,
+        text=True,
+    )
+    assert "strace is not here. Install it: sudo apt-get install strace." in ended.stdout
+    assert ended.stdout.splitlines()[-1].startswith(ends)
+    assert ended.returncode == bool(ci)
