@@ -23,15 +23,17 @@ STAGES = {
 class Chain:
     """The three stages on one data folder; the name of the dataset that was dropped first."""
 
-    def __init__(self, data, built):
+    def __init__(self, data):
         self.data = data
         self.stages = {
             script: Process(script, "--data", data, *options) for script, options in STAGES.items()
         }
+
+    def drop(self, built):
         for stage in self.stages.values():
             stage.wait_for("watching")
         make_raw_dataset(built, train=90, test=30, names=True).rename(
-            data / "raw_dataset" / "colours"
+            self.data / "raw_dataset" / "colours"
         )
         line = self.stages["data_ingestion.py"].wait_for("ingested as dataset")
         self.name = line.split("ingested as dataset ")[1].split(" in ")[0]
@@ -44,10 +46,13 @@ class Chain:
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chain")
-    chain = Chain(folder / "data", folder / "built")
-    yield chain
-    for stage in chain.stages.values():
-        stage.process.kill()
+    chain = Chain(folder / "data")
+    try:
+        chain.drop(folder / "built")
+        yield chain
+    finally:
+        for stage in chain.stages.values():
+            stage.process.kill()
 
 
 def in_a_fresh_process(program, *arguments):

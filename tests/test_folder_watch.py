@@ -19,20 +19,29 @@ from prove import patience
 
 
 @pytest.fixture
-def watch(tmp_path):
+def watch(tmp_path, monkeypatch):
+    """It watches a folder, and looks at nothing without an event."""
+    monkeypatch.setattr(constants, "LOOK_AGAIN", 3600)
     folder = tmp_path / "watched"
     folder.mkdir()
     with FolderWatch([folder], recursive=True) as watch:
         yield watch
 
 
-def woken(watch, folder, action):
-    """Whether `action` wakes the watch, which was quiet before."""
-    watch.folder = folder
-    while watch.wait(0.2):
-        pass
+def changed_so_far(watch, folder):
+    """What the events so far were about: up to that of a folder that is made now."""
+    names, last = set(), f"made at {time.monotonic_ns()}"
+    (folder / last).mkdir()
+    while last not in names:
+        assert watch.wait(patience()), f"no event of {last}"
+        names |= watch.changed or set()
+    return {name for name in names if not name.startswith("made at")}
+
+
+def changed_by(watch, folder, action):
+    changed_so_far(watch, folder)
     action()
-    return watch.wait(5)
+    return changed_so_far(watch, folder)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +58,13 @@ def test_it_wakes_when_the_folder_changes(watch, tmp_path, what):
         "delete": lambda: (folder / "old").unlink(),
         "make folder": lambda: (folder / "made").mkdir(),
     }
-    assert woken(watch, folder, actions[what])
+    assert changed_by(watch, folder, actions[what])
 
 
 def test_it_wakes_for_what_happens_deep_in_a_folder_that_came_later(watch, tmp_path):
     folder = tmp_path / "watched"
     (folder / "a" / "b").mkdir(parents=True)
-    assert woken(watch, folder, lambda: (folder / "a" / "b" / "file").write_text("x"))
+    assert changed_by(watch, folder, lambda: (folder / "a" / "b" / "file").write_text("x"))
 
 
 def test_it_says_in_which_of_what_is_there_something_changed(watch, tmp_path):
@@ -63,16 +72,13 @@ def test_it_says_in_which_of_what_is_there_something_changed(watch, tmp_path):
     for name in ("one", "two", "three"):
         (folder / name / "below").mkdir(parents=True)
 
-    def changed_by(action):
-        assert woken(watch, folder, action)
-        names = watch.changed
-        while watch.wait(0.2):
-            names |= watch.changed
-        assert watch.changed == set()
-        return names
-
-    assert changed_by(lambda: (folder / "two" / "below" / "file").write_text("x")) == {"two"}
-    assert changed_by(lambda: (folder / "three").rename(folder / "four")) == {"three", "four"}
+    assert changed_by(
+        watch, folder, lambda: (folder / "two" / "below" / "file").write_text("x")
+    ) == {"two"}
+    assert changed_by(watch, folder, lambda: (folder / "three").rename(folder / "four")) == {
+        "three",
+        "four",
+    }
 
 
 def test_now_and_then_anything_may_have_changed(watch, monkeypatch):
@@ -84,16 +90,14 @@ def test_now_and_then_anything_may_have_changed(watch, monkeypatch):
 def test_reading_does_not_wake_it(watch, tmp_path):
     folder = tmp_path / "watched"
     (folder / "file").write_text("x")
-    while watch.wait(0.2):
-        pass
+    changed_so_far(watch, folder)
     (folder / "file").read_text()
     list(folder.iterdir())
     assert not watch.wait(0.3)
 
 
 def test_a_half_written_file_of_our_own_does_not_wake_it(watch, tmp_path):
-    while watch.wait(0.2):
-        pass
+    changed_so_far(watch, tmp_path / "watched")
     (tmp_path / "watched" / ".x.pkl.partial").write_text("x")
     assert not watch.wait(0.3)
 
@@ -102,9 +106,8 @@ def test_the_halves_of_a_rename_hardly_wait_for_one_another(watch):
     assert InotifyMoveEventGrouper()._queue.delay < 0.05
 
 
-def test_without_a_change_it_returns_after_the_time(watch):
-    while watch.wait(0.2):
-        pass
+def test_without_a_change_it_returns_after_the_time(watch, tmp_path):
+    changed_so_far(watch, tmp_path / "watched")
     assert watch.wait(0.1) is False
 
 
@@ -124,7 +127,7 @@ def test_a_folder_that_was_removed_and_made_again_is_watched_again(watch, tmp_pa
     watch.wait(0.3)  # notices and watches the new one
     assert watch.changed is None
     assert log_lines() == [f"{folder} was replaced by another folder; watching that one"]
-    assert woken(watch, folder, lambda: (folder / "new").write_text("x"))
+    assert changed_by(watch, folder, lambda: (folder / "new").write_text("x"))
 
 
 @pytest.mark.parametrize("poll", [False, True])
@@ -152,7 +155,7 @@ def test_a_folder_that_cannot_be_made_again_is_waited_for(tmp_path, log_lines):
         ]
         (tmp_path / "disk").unlink()
         watch.wait(0)
-        assert woken(watch, folder, lambda: (folder / "new").write_text("x"))
+        assert changed_by(watch, folder, lambda: (folder / "new").write_text("x"))
 
 
 @pytest.mark.parametrize("kind", [InotifyObserver, InotifyEmitter, InotifyFD])
@@ -174,7 +177,7 @@ def test_a_dead_thread_of_the_observer_is_reported_and_mended(
         thread.join(patience())
     assert watch.wait(0)
     assert log_lines() == [f"the watch on {folder} had died; watching again"]
-    assert woken(watch, folder, lambda: (folder / "newer").write_text("x"))
+    assert changed_by(watch, folder, lambda: (folder / "newer").write_text("x"))
 
 
 def test_a_watch_that_died_is_mended_however_rarely_the_owner_looks(watch, tmp_path, monkeypatch):
@@ -206,7 +209,7 @@ def test_trying_to_watch_again_and_again_leaves_nothing_behind(tmp_path, log_lin
     ]
     with watch:
         watch.wait(0)
-        assert woken(watch, tmp_path, lambda: (tmp_path / "new").write_text("x"))
+        assert changed_by(watch, tmp_path, lambda: (tmp_path / "new").write_text("x"))
 
 
 @pytest.mark.parametrize(
