@@ -12,7 +12,7 @@ def load_checkpoint(path: Path) -> dict:
     Raises:
         UserError: it is damaged, not allowed, or something else.
     """
-    content = safe_pickle.load(path)
+    content = safe_pickle.load(path, allow_model=True)
     if not isinstance(content, dict) or not hasattr(content.get("model"), "predict"):
         raise UserError(
             f'{shown(path)} is no checkpoint: a dict with "model" and "history" was expected.'

@@ -1,14 +1,15 @@
 """The model that a file in `models/` describes. To build it is to run the file."""
 
 import importlib.util
+import json
 import pickle
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from helper import UserError, printable
-from pipeline import safe_pickle
-from pipeline.own_classes import has_own_classes, has_own_functions, written_out
+from pipeline import keras_archive, safe_pickle
+from pipeline.own_classes import has_own_classes, written_out
 from pipeline.quiet_keras import import_keras
 
 OWN_WAYS = ("fit", "train_step", "compute_loss")
@@ -35,8 +36,7 @@ def build(path: Path, input_shape: tuple[int, ...], num_classes: int) -> object:
             f"{name}: build_model gave {found}, expected a Keras model with output shape"
             f' {(None, num_classes)}. End it with Dense(num_classes, activation="softmax").'
         )
-    if has_own_classes(model) or has_own_functions(model):
-        _check_checkpoint(model, name)
+    _check_checkpoint(model, name)
     return model
 
 
@@ -58,7 +58,16 @@ def _with_input(model: object, input_shape: tuple[int, ...], name: str) -> objec
 def _check_checkpoint(model: object, name: str) -> None:
     """Now, and not when it has been trained."""
     try:
-        safe_pickle.loads(pickle.dumps(written_out(model)), "a checkpoint of it")
+        kept = written_out(model)
+        config = import_keras().saving.serialize_keras_object(kept)
+        keras_archive.check_config(json.loads(json.dumps(config)))
+        if has_own_classes(model):
+            safe_pickle.loads(pickle.dumps(kept), "a checkpoint of it", allow_model=True)
+    except keras_archive.NotAllowed as refused:
+        raise UserError(
+            f"{name}: build_model gave a model with {refused}, which no checkpoint may hold: to load"
+            " it could run code or read files. Use what models/README.md says instead."
+        ) from None
     except Exception as error:  # whatever the model's own code raises
         raise UserError(
             f"{name}: no checkpoint could be made of it, as that holds Keras's own layers and"

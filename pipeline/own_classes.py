@@ -1,31 +1,34 @@
-"""Models with classes of their own, written out in Keras's layers and operations.
+"""What of a model goes into its checkpoint: Keras's own layers and operations, not compiled.
 
-A checkpoint holds nothing else: so it is loaded without the model's file, whatever became of that,
-and no checkpoint ever says which code to run. What is trained is the model as its file has it.
+Classes of a model's own are written out in these: so a checkpoint is loaded without the model's file,
+whatever became of that, and no checkpoint ever says which code to run. What is trained is the model
+as its file has it.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FunctionType
 
 from pipeline.quiet_keras import import_keras
 
 
 def written_out(model: object) -> object:
-    """A model that predicts as `model` does, on the same weights; `model` itself where all is Keras's.
+    """A model that predicts as `model` does, on the same weights, and is not compiled.
 
     Raises:
         Exception: of any kind, where a call() does more than to call layers and operations of Keras.
     """
-    if not has_own_classes(model):
-        return model
     keras = import_keras()
-    inputs = keras.Input(model.input_shape[1:])
-    with _open_layers(keras):
-        found = keras.Model(inputs, model(inputs))
-    if model.compiled:
-        found.compile_from_config(model.get_compile_config())
-    return found
+    if has_own_classes(model):
+        inputs = keras.Input(model.input_shape[1:])
+        with _open_layers(keras):
+            return keras.Model(inputs, model(inputs))
+    if not model.compiled:
+        return model
+    # An optimizer's state is twice the weights, and Keras warns of it when the checkpoint is loaded.
+    if isinstance(model, keras.Sequential):
+        inputs = keras.Input(batch_shape=model.input_shape, dtype=model.input_dtype)
+        return keras.Sequential([inputs, *model.layers], name=model.name)
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 def has_own_classes(layer: object) -> bool:
@@ -37,16 +40,7 @@ def has_own_classes(layer: object) -> bool:
     )
 
 
-def has_own_functions(layer: object) -> bool:
-    """Whether a layer, or one in it, was given a function that is not Keras's: activation=mine."""
-    return any(
-        isinstance(part, FunctionType) and _is_own(part)
-        for one in layer._flatten_layers()
-        for part in vars(one).values()
-    )
-
-
-def _is_own(named: type | FunctionType) -> bool:
+def _is_own(named: type) -> bool:
     return named.__module__.split(".")[0] != "keras"
 
 

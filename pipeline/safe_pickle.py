@@ -4,9 +4,9 @@ To load a pickle means to run what it says, so a file found in a folder is never
 `pickle.load`. This loader imports nothing that a file names: it hands out functions of its own for
 NumPy arrays and Keras models, the only types here beside plain ones, and refuses every other name.
 
-What is covered: code in the pickle itself, code inside a Keras model (safe mode), damaged bytes
-(the SHA-256 in the description), bytes after the end. What is not: a description that somebody
-rewrote to fit a changed file that holds allowed types only.
+What is covered: code in the pickle itself, whatever a Keras model names (keras_archive), a model
+where none belongs, damaged bytes (the SHA-256 in the description), bytes after the end. What is not:
+a description that somebody rewrote to fit a changed file that holds allowed types only.
 """
 
 import hashlib
@@ -36,6 +36,7 @@ from helper import (
     whole_file,
     write_json,
 )
+from pipeline import keras_archive
 from pipeline.quiet_keras import import_keras
 
 PROTOCOL = 5
@@ -77,8 +78,10 @@ def publish(
         write_json(description_path(path), {**description, "sha256": hashing.hexdigest()})
 
 
-def load(path: Path) -> object:
+def load(path: Path, allow_model: bool = False) -> object:
     """The content of the pickle at `path`, after its SHA-256 was compared with its description's.
+
+    Only a checkpoint may hold a Keras model: `allow_model`.
 
     Raises:
         PickleError: damaged, or not of the types that this project writes.
@@ -92,7 +95,7 @@ def load(path: Path) -> object:
                 " on purpose, delete the .json beside it."
             )
         file.seek(0)
-        return _load(file, shown(path))
+        return _load(file, shown(path), allow_model)
 
 
 def digest(path: Path) -> str:
@@ -110,21 +113,26 @@ def _digest_of_state(path: Path, *_: int) -> str:
     return sha256_of(path)
 
 
-def loads(content: bytes, name: str) -> object:
+def loads(content: bytes, name: str, allow_model: bool = False) -> object:
     """Like `load`, from bytes; `name` says in errors whose bytes they are."""
-    return _load(io.BytesIO(content), name)
+    return _load(io.BytesIO(content), name, allow_model)
 
 
-def _load(file: BinaryIO, name: str) -> object:
+def _load(file: BinaryIO, name: str, allow_model: bool) -> object:
     try:
         content = _Unpickler(file).load()
         whole = not file.read(1)
         if whole:
-            content = _arrays_in(content, _Places(file.tell()))
+            content = _arrays_in(content, _Places(file.tell(), int(allow_model)))
     except _NotAllowed as refused:
         raise PickleError(
             f"{name} asks for {refused}, which this project never writes. Not loaded."
             " If you did not make this file, delete it."
+        ) from None
+    except keras_archive.NotAllowed as refused:
+        raise PickleError(
+            f"{name} holds a model with {refused}, which no checkpoint of this project needs."
+            " Not loaded. If you did not make this file, delete it."
         ) from None
     except MemoryError:
         raise PickleError(f"{name} asks for more memory than there is. Not loaded.") from None
@@ -234,19 +242,24 @@ def _array(
 
 
 class _Places:
-    """How many values a pickle may still hold: no more than it has bytes.
+    """How many values a pickle may still hold: no more than it has bytes, and one model at most.
 
     A list that holds one list twice, which holds one list twice, and so on: 100 such lists fit in
     1 kB and are 2**100 values to whoever walks through them.
     """
 
-    def __init__(self, left: int):
-        self.left = left
+    def __init__(self, left: int, models: int):
+        self.left, self.models = left, models
 
     def take(self) -> None:
         self.left -= 1
         if self.left < 0:
             raise ValueError("the same value in too many places")
+
+    def take_model(self) -> None:
+        self.models -= 1
+        if self.models < 0:
+            raise _NotAllowed("a Keras model where none belongs")
 
 
 def _arrays_in(content: object, places: _Places) -> object:
@@ -255,6 +268,7 @@ def _arrays_in(content: object, places: _Places) -> object:
     if isinstance(content, _Array):
         return content.array
     if isinstance(content, _Model):
+        places.take_model()
         return content.load()
     if isinstance(content, dict):
         return {key: _arrays_in(value, places) for key, value in content.items()}
@@ -279,11 +293,11 @@ class _Model(_Fixed):
         self.archive = archive
 
     def load(self) -> object:
-        """Keras's own unpickling leaves safe mode off; here it is on."""
+        """Keras is given what was checked, and nothing else; it loads models from files alone."""
+        checked = keras_archive.checked(self.archive.content)
         keras = import_keras()
-
         with tempfile.NamedTemporaryFile(suffix=".keras") as file, _nothing_registered(keras):
-            file.write(self.archive.content)
+            keras_archive.write(file, *checked)
             file.flush()
             return keras.saving.load_model(file.name, compile=False, safe_mode=True)
 
