@@ -33,8 +33,10 @@ LARGEST = 2**24  # a whole number: a size, an axis
 LARGEST_SEED = 2**64
 DIRECTORY = 1000  # bytes of a zip directory with three members
 
-OBJECT = {"module", "class_name", "config", "registered_name", "shared_object_id"}
-OBJECT |= {"build_config", "compile_config"}
+OBJECT = {
+    *("module", "class_name", "config", "registered_name", "shared_object_id"),
+    *("build_config", "compile_config"),
+}
 NAME = re.compile(r"[\w .:()+-]{1,200}")
 KEY = re.compile(r"[A-Za-z_]\w{0,60}", re.ASCII)
 AXES = re.compile(r"[A-Za-z.,> -]{1,200}")
