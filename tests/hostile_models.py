@@ -2,12 +2,14 @@
 
 import io
 import json
+import struct
 import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from pipeline.quiet_keras import import_keras
 
@@ -120,3 +122,129 @@ def attacks(canary: Path) -> dict[str, Change]:
         ),
         "other backend": calling("keras.config.set_backend", "jax"),
     }
+
+
+# Archives that Keras would not write, with what is said of each
+
+
+def patched(archive: bytes, mark: bytes, offset: int, value: bytes) -> bytes:
+    """With `value` at `offset` after the last `mark`."""
+    at = archive.rindex(mark) + offset
+    return archive[:at] + value + archive[at + len(value) :]
+
+
+def overlapping(archive: bytes) -> bytes:
+    """The directory says that the configuration is as long as the file and begins at its start."""
+    entry = archive.index(b"PK\1\2", archive.index(b"PK\1\2") + 4)
+    sizes = struct.pack("<II", len(archive) - 100, len(archive) - 100)
+    return archive[: entry + 20] + sizes + archive[entry + 28 :]
+
+
+def with_member(archive: bytes, name: str) -> bytes:
+    """The metadata under another name."""
+    members = members_of(archive)
+    return archive_with({name: members.pop("metadata.json"), **members})
+
+
+def of_many(archive: bytes) -> bytes:
+    return archive_with({**members_of(archive), **{f"assets/{i}": b"" for i in range(3000)}})
+
+
+ARCHIVES = {
+    "compressed": (
+        lambda archive: archive_with(members_of(archive), zipfile.ZIP_DEFLATED),
+        "compressed or encrypted members in its archive",
+    ),
+    "encrypted": (
+        lambda archive: patched(archive, b"PK\1\2", 8, b"\1\0"),
+        "compressed or encrypted members in its archive",
+    ),
+    "overlapping": (overlapping, "members in its archive that overlap"),
+    "many members": (of_many, "more members in its archive than Keras writes"),
+    "member above": (
+        lambda archive: with_member(archive, "../evil.py"),
+        "'../evil.py' in its archive",
+    ),
+    "member elsewhere": (lambda archive: with_member(archive, "/etc/x"), "'/etc/x' in its archive"),
+    "assets": (lambda archive: with_member(archive, "assets/a"), "'assets/a' in its archive"),
+    "another directory": (
+        lambda archive: archive[:-22] + b"PK\6\7" + b"\0" * 16 + archive[-22:],
+        "more members in its archive than Keras writes",
+    ),
+    "one name twice": (
+        lambda archive: archive.replace(b"metadata.json", b"config.json\0\0"),
+        "one name twice in its archive",
+    ),
+}
+
+
+# The same for weights
+
+
+def an_array(file: h5py.File) -> tuple[h5py.Group, str]:
+    """The group and the name of one of the arrays."""
+    arrays = []
+    file.visititems(lambda name, item: arrays.append(name) if hasattr(item, "shape") else None)
+    group, _, name = max(arrays).rpartition("/")
+    return file[group], name
+
+
+def instead(make):
+    def change(file: h5py.File) -> None:
+        group, name = an_array(file)
+        kept = group[name][()]
+        del group[name]
+        make(group, name, kept)
+
+    return change
+
+
+def virtual(group: h5py.Group, name: str, kept: np.ndarray) -> None:
+    layout = h5py.VirtualLayout(kept.shape, kept.dtype)
+    layout[...] = h5py.VirtualSource("canary.h5", "a", kept.shape)
+    group.create_virtual_dataset(name, layout)
+
+
+def external(group: h5py.Group, name: str, kept: np.ndarray) -> None:
+    where = [("canary", 0, kept.nbytes)]
+    group.create_dataset(name, kept.shape, kept.dtype, external=where)
+
+
+WEIGHTS = {
+    "external link": (
+        instead(lambda group, name, _: group.update({name: h5py.ExternalLink("canary.h5", "a")})),
+        "weights that are links",
+    ),
+    "soft link": (
+        instead(lambda group, name, _: group.update({name: h5py.SoftLink("/")})),
+        "weights that are links",
+    ),
+    "virtual array": (instead(virtual), "weights in pieces or in other files"),
+    "array in another file": (instead(external), "weights in pieces or in other files"),
+    "a terabyte of zeros": (
+        instead(lambda group, name, _: group.create_dataset(name, (2**38,), "f4", chunks=(2**20,))),
+        "weights in pieces or in other files",
+    ),
+    "compressed array": (
+        instead(
+            lambda group, name, kept: group.create_dataset(
+                name, data=[1.0] * 99, compression="gzip"
+            )
+        ),
+        "weights in pieces or in other files",
+    ),
+    "array that is not there": (
+        instead(lambda group, name, _: group.create_dataset(name, (2**38,), "f4")),
+        "weights that are not there in full",
+    ),
+    "array in two places": (
+        lambda file: file.update({"more": file[an_array(file)[0].name]}),
+        "the same weights in two places",
+    ),
+    "group in itself": (
+        lambda file: file.update({"more": file["/"]}),
+        "the same weights in two places",
+    ),
+    "type": (lambda file: file.update({"more": np.dtype("f4")}), "weights that are no arrays"),
+    "texts": (lambda file: file.update({"more": ["a"]}), "weights that are no numbers"),
+}

@@ -1,6 +1,7 @@
 """The whole main job: three scripts as processes, a dropped folder, and the pictures at the end."""
 
 import json
+import os
 import pickle
 import shutil
 import signal
@@ -9,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import Process, make_raw_dataset
+from conftest import ROOT, Process, make_raw_dataset
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -109,6 +110,25 @@ def test_a_plain_pickle_load_reads_the_dataset_with_numpy_alone(chain):
     ]
 
 
+def test_the_readme_s_own_lines_open_both_pickles_without_a_warning(chain):
+    page = (ROOT / "README.md").read_text()
+    program = page.split("Both pickles open without this project:")[1].split("```")[1]
+    program = program.removeprefix("python\n").replace("2022-06-08 20:57:20.868637", chain.name)
+    program += "\nassert probabilities.shape == (30, 3)\nassert not checkpoint['model'].compiled\n"
+    ended = subprocess.run(
+        [sys.executable, "-I", "-W", "error", "-c", program],
+        cwd=chain.data.parent,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    # TensorFlow's C++ greets before it reads how much it may say.
+    greeting = ("cudart_stub", "absl::InitializeLog")
+    lines = ended.stderr.splitlines()
+    said = [line for line in lines if not any(word in line for word in greeting)]
+    assert (ended.returncode, said) == (0, []), ended.stderr
+
+
 def test_a_plain_pickle_load_gives_the_model_that_was_analyzed(chain):
     program = (
         "import json, pickle, sys\n"
@@ -116,7 +136,8 @@ def test_a_plain_pickle_load_gives_the_model_that_was_analyzed(chain):
         "test = pickle.load(open(sys.argv[2], 'rb'))['test']\n"
         "predicted = checkpoint['model'].predict(test['img'], batch_size=512, verbose=0).argmax(1)\n"
         "epochs = {name: len(values) for name, values in checkpoint['history'].items()}\n"
-        "loss = checkpoint['model'].evaluate(test['img'], test['class'], verbose=0)[0]\n"
+        "checkpoint['model'].compile(loss='categorical_crossentropy')\n"
+        "loss = checkpoint['model'].evaluate(test['img'], test['class'], verbose=0)\n"
         "print(json.dumps([float((predicted == test['label']).mean()), epochs, loss > 0]))"
     )
     paths = [chain.path(folder, f"{chain.name}.pkl") for folder in ("model_checkpoints", "dataset")]
