@@ -26,6 +26,17 @@ TIME_NAME = "%Y-%m-%d %H:%M:%S.%f"
 # Bytes. A file's name has 255 at the most, and this one is made of a run's:
 MOST_IN_NAME = 255 - len(".confusion_matrix_.pkl.png.partial")
 
+# Bytes that a file may have, so that no reader of a dropped file runs out of memory. The largest that
+# the project writes: a description with 10,000 long class names, a record of 100,000 runs.
+MOST_JSON_BYTES = 2**26
+MOST_RECORD_BYTES = 2**27
+MOST_TABLE_BYTES = 2**30  # a groundtruth.csv of 10 million rows has a fifth of it
+MOST_MODEL_BYTES = 2**18
+MOST_SET_BYTES = 2**16
+LAST_WORDS_BYTES = 2**14  # of the end of a training.log, which may be of any length
+# In a line of a hyperparameter set: the memory that a key takes grows with the square of its dots.
+MOST_DOTS = 64
+
 # The pair whose runs keep the plain name of their dataset.
 DEFAULT_MODEL = "cnn"
 DEFAULT_HYPERPARAMETERS = "default"
@@ -58,6 +69,7 @@ MAX_IMAGE_PIXELS = 64_000_000  # a larger PNG is refused before it is decoded
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_CLASSES = 10_000  # a stray label of 10**9 must not ask for a one-hot array of that width
 FEW_IMAGES = 10  # a class with fewer training images than this is worth a warning
+MOST_WRONG_ROWS = 10_000  # of a groundtruth.csv, and then no further row is looked at
 MOST_PROBLEMS = 5  # how many problems of one raw dataset are named before "and N more"
 
 # Pictures.

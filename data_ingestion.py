@@ -31,11 +31,13 @@ from pipeline.folder_watch import FolderWatch
 from pipeline.groundtruth import RawDatasetError, first_few
 from pipeline.ledger import Ledger
 from pipeline.lock import stay_alone
+from pipeline.metadata import IngestionEntry
 from pipeline.published import Published
 from pipeline.raw_dataset import RawDataset, Stock, find_raw_datasets, problems, read, take_stock
 from pipeline.stage import counted, keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
 from pipeline.terminal import run_script
+from pipeline.words import cannot_read
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,9 +121,11 @@ class Ingestion:
         self.folder, self.options = folder, options
         self.datasets = options.data / constants.DATASETS
         self.published = Published(self.datasets)
-        self.record = Ledger(options.data / constants.INGESTION_RECORD, self._ingested_on_disk)
+        self.record = Ledger(
+            options.data / constants.INGESTION_RECORD, self._ingested_on_disk, IngestionEntry.of
+        )
         self.published.come_after(
-            entry["dataset"] for entry in self.record.entries.values() if "dataset" in entry
+            entry.dataset for entry in self.record.entries.values() if entry.dataset
         )
         self.sights: dict[Path, Sight] = {}
         self.strays: set[Path] = set()
@@ -146,9 +150,7 @@ class Ingestion:
             try:
                 self._look_at(place, sight)
             except OSError as error:  # for now: looked at again even if nothing changes
-                what = shown(Path(error.filename)) if error.filename else "it"
-                reason = error.strerror or error
-                self._set_aside(place, sight, f"{what} cannot be read: {reason}. Make it readable.")
+                self._set_aside(place, sight, cannot_read(error))
                 sight.fingerprint = ""
             except UserError:
                 raise
@@ -213,11 +215,11 @@ class Ingestion:
 
     def _is_recorded(self, place: Path, sight: Sight) -> bool:
         """Whether this very state of the folder was dealt with before, perhaps by an earlier process."""
-        entry = self.record.entries.get(self._folder_key(place), {})
-        state = entry.get("fingerprint"), entry.get("image_size")
-        if state != (sight.fingerprint, self.options.image_size):
+        entry = self.record.entries.get(self._folder_key(place))
+        state = sight.fingerprint, self.options.image_size
+        if entry is None or (entry.fingerprint, entry.image_size) != state:
             return False
-        sight.problems = entry.get("problems", [])
+        sight.problems = entry.problems
         if sight.problems:
             text = _joined(sight.problems)
             log.error("%s: not ingested before, and unchanged since: %s", shown(place), text)
@@ -263,7 +265,7 @@ class Ingestion:
         """Write the dataset, unless there is one with the same content or `check` raises."""
         for warning in raw.warnings.values():
             log.warning("%s: warning: %s", shown(place), warning["text"])
-        name = self.published.name_of(raw.digest)
+        name = self.published.name_of(raw.digest) or self._recorded(raw.digest)
         if name:
             check()
             log.info("%s: same content as dataset %s, nothing new", shown(place), name)
@@ -318,6 +320,12 @@ class Ingestion:
         """The datasets there are, by the digest of their content."""
         names = self.published.by_content().items()
         return {content: {"dataset": name} for content, name in names}
+
+    def _recorded(self, content: str) -> str | None:
+        """The dataset of that content, where its description cannot be read."""
+        entry = self.record.entries.get(content)
+        there = entry and entry.dataset and (self.datasets / f"{entry.dataset}.pkl").exists()
+        return entry.dataset if there else None
 
     def _folder_key(self, place: Path) -> str:
         return f"folder {place}"

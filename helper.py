@@ -1,11 +1,12 @@
 """The few small tools that every stage uses. Knows no stage; needs only the standard library."""
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,59 @@ class UserError(Exception):
     expected, what to do. It is shown without a traceback."""
 
 
+class UnusableFile(OSError):
+    """Not a regular file, or too large: so it stays until somebody changes it."""
+
+
+def open_regular(path: Path | str, flags: int) -> int:
+    """An opener for `open()`: a regular file, or the one that a link leads to. It makes none through a link.
+
+    A pipe is not waited for. The open file is asked what it is, as after a look `path` may be another.
+    """
+    return _opened(path, flags)[0]
+
+
+def _opened(path: Path | str, flags: int) -> tuple[int, os.stat_result]:
+    flags |= os.O_NONBLOCK | os.O_NOCTTY | (os.O_NOFOLLOW if flags & os.O_CREAT else 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        link = error.errno in (errno.ELOOP, errno.ENOENT) and os.path.islink(path)  # noqa: PTH114
+        if link or error.errno in (errno.EISDIR, errno.ENXIO):
+            raise _no_file(path, os.lstat(path).st_mode) from None
+        raise
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return descriptor, status
+    os.close(descriptor)
+    raise _no_file(path, status.st_mode)
+
+
+def _no_file(path: Path | str, mode: int) -> UnusableFile:
+    types = {"d": "a folder", "p": "a pipe", "s": "a socket", "l": "a link to no file"}
+    what = f"it is {types.get(stat.filemode(mode)[0], 'a device')}, expected a file"
+    return UnusableFile(errno.EINVAL, what, str(path))
+
+
+def read_file(path: Path | str, most: int, flags: int = os.O_RDONLY) -> bytes:
+    """The content of a regular file of `most` bytes at the most."""
+    descriptor, status = _opened(path, flags)
+    try:
+        content, size = b"", status.st_size
+        if size <= most and len(content := os.read(descriptor, size + 1)) != size:
+            while len(content) <= most and (part := os.read(descriptor, 2**24)):
+                content += part  # it grows, or comes in parts
+    except OSError as error:
+        error.filename = str(path)  # only open() says it by itself
+        raise
+    finally:
+        os.close(descriptor)
+    if (size := max(size, len(content))) > most:
+        what = f"it has {size:,} bytes, at most {most:,} are allowed"
+        raise UnusableFile(errno.EFBIG, what, str(path))
+    return content
+
+
 @contextmanager
 def whole_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Write `path` so that it appears whole or not at all; if `durable`, also if the power fails.
@@ -26,7 +80,7 @@ def whole_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "wb", opener=open_regular) as file:
             yield file
             if durable:
                 file.flush()
@@ -53,7 +107,7 @@ def flush_folder(folder: Path) -> None:
 def remove_partials(folder: Path) -> None:
     """Remove what a killed process left half-written. Call it only while holding the stage's lock."""
     for partial in folder.glob(".*.partial"):
-        if partial.is_file():
+        if partial.is_symlink() or not partial.is_dir():
             partial.unlink(missing_ok=True)
 
 
@@ -64,45 +118,13 @@ def write_json(path: Path, content: dict, durable: bool = True) -> None:
         file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def read_json(path: Path) -> dict:
-    """The object in `path`, or {} where there is none.
-
-    Raises:
-        OSError: the disk does not give it for now, which is not to say that there is none.
-    """
-    try:
-        with reading(path):
-            return json_object(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return {}
-
-
-@contextmanager
-def reading(path: Path | str) -> Iterator[None]:
-    """An OSError in the block says that it is about `path`; only open() does so by itself."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-
-
-def json_object(text: bytes) -> dict:
-    """The object that `text` spells, or {} where it spells none."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def description_path(pickle_path: Path) -> Path:
     """Where the description beside a pickle is: `<name>.json` for `<name>.pkl`."""
     return pickle_path.with_suffix(".json")
 
 
 def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_regular) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -110,21 +132,6 @@ def digest_of(content: object) -> str:
     """SHA-256 of plain content (dicts, lists, text, numbers), whatever the order of its keys."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def time_name(taken: Iterable[str]) -> str:
-    """A name made of the local time that comes after every name in `taken`.
-
-    Two drops in one clock tick, or a clock that was set back, still give increasing names.
-    """
-    now = datetime.now()
-    for name in taken:
-        try:
-            used = datetime.strptime(name, constants.TIME_NAME)
-            now = max(now, used + timedelta(microseconds=1))
-        except (ValueError, OverflowError):
-            continue  # a file that somebody named by hand
-    return now.strftime(constants.TIME_NAME)
 
 
 def printable(text: object) -> str:

@@ -26,9 +26,7 @@ from pathlib import Path
 import constants
 from helper import (
     UserError,
-    description_path,
     printable,
-    read_json,
     shown,
     whole_file,
     write_json,
@@ -38,9 +36,10 @@ from pipeline.cross_tests import CrossTests
 from pipeline.dataset import load_split
 from pipeline.evaluation import Evaluator
 from pipeline.folder_watch import FolderWatch
-from pipeline.inventory import Inventory, Report
+from pipeline.inventory import Inventory
 from pipeline.leaderboard import Leaderboard
 from pipeline.ledger import Ledger
+from pipeline.metadata import DatasetDescription, Report
 from pipeline.models_by_datasets import ModelsByDatasets
 from pipeline.stage import counted, heed_stop, keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
@@ -170,7 +169,7 @@ class Analysis:
         with counted(len(test["img"]), "analysis  | testing", "images") as progress:
             evaluation = self.evaluator.evaluate(task.path, task.sha256, test, progress)
         probabilities, run = evaluation.probabilities, evaluation.run
-        described = read_json(description_path(task.dataset))
+        described = DatasetDescription.beside(task.dataset)
         names = class_names(described, test["class"].shape[1])
         figures = scores.score(probabilities, test["label"], names)
         report = {
@@ -181,7 +180,7 @@ class Analysis:
             "image_shape": test["img"].shape[1:],
             **figures,
             "trained": run,
-            "dataset_warnings": described.get("warnings", {}),
+            "dataset_warnings": described.warnings,
             "versions": {"pipeline": constants.VERSION, "keras": version("keras")},
         }
         return draw(report, evaluation.history, test, probabilities, names), report
@@ -237,12 +236,10 @@ def _entry_of(run: str, accuracy: float) -> dict:
     return {"run": run, "state": "analyzed", "accuracy": accuracy}
 
 
-def class_names(description: dict, count: int) -> list[str]:
+def class_names(description: DatasetDescription, count: int) -> list[str]:
     """The names from a dataset's description, or the numbers."""
-    names = description.get("class_names")
-    if isinstance(names, list) and len(names) == count:
-        return [str(name) for name in names]
-    return [str(number) for number in range(count)]
+    names = description.class_names
+    return list(names) if len(names) == count else [str(number) for number in range(count)]
 
 
 def draw(

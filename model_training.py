@@ -17,14 +17,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import constants
-from helper import UserError, description_path, read_json, shown
+from helper import UserError, shown
 from pipeline import machine, resume
 from pipeline.folder_watch import FolderWatch
 from pipeline.ledger import Ledger
 from pipeline.lock import lock_held
+from pipeline.metadata import CheckpointDescription, TrainingEntry
 from pipeline.stage import keep_trying, log, run_stage, stage_parser
 from pipeline.status import status
 from pipeline.terminal import run_script
@@ -136,7 +138,9 @@ class Training:
         self.once, self.preempt = options.once, options.preempt
         self.places = machine.places(options.workers)
         self.checkpoints = options.data / constants.CHECKPOINTS
-        self.record = Ledger(options.data / constants.TRAINING_RECORD, self._trained_on_disk)
+        self.record = Ledger(
+            options.data / constants.TRAINING_RECORD, self._trained_on_disk, TrainingEntry.of
+        )
         self.all_well = True
         self.seconds_per_look = 0.0
         self._listed, self._listed_at = set(), float("-inf")
@@ -164,9 +168,9 @@ class Training:
         there = self._checkpoint_names()
         busy = {process.run.key for process in self.processes.running}
         for run in runs:
-            entry = self.record.entries.get(run.key, {})
-            state = entry.get("state")
-            if state == "trained" and entry["name"] in there:
+            entry = self.record.entries.get(run.key)
+            state = entry and entry.state
+            if state == "trained" and entry.name in there:
                 continue  # a checkpoint that somebody deleted is trained again
             if state == "failed":
                 self.all_well = False
@@ -209,8 +213,8 @@ class Training:
 
     def _start(self, run: Run) -> None:
         name = run.name_in(self.checkpoints)
-        count = read_json(description_path(run.dataset.path)).get("counts", {}).get("train")
-        images = f"{count:,} images, " if isinstance(count, int) else ""
+        count = run.dataset.images
+        images = "" if count is None else f"{count:,} images, "
         log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
         share = machine.share([process.job for process in self.processes.running], self.places)
         self.processes.start(run, self._job(run, name) | share)
@@ -228,12 +232,11 @@ class Training:
         """What a trainer kept to go on from is of no use once there is the checkpoint."""
         for state in self.checkpoints.glob(f"*/{resume.FILE}"):
             if self._checkpoint(state.parent.name).exists():
-                resume.forget(state.parent)
+                with suppress(IsADirectoryError):
+                    resume.forget(state.parent)
 
     def _forget_failed(self) -> None:
-        failed = [
-            key for key, entry in self.record.entries.items() if entry.get("state") == "failed"
-        ]
+        failed = [key for key, entry in self.record.entries.items() if entry.state == "failed"]
         keep_trying(lambda: self.record.forget(*failed), log.error, self.once)
 
     def _enter(self, run: Run, **entry: object) -> None:
@@ -255,13 +258,18 @@ class Training:
     def _on_disk(self, name: str) -> tuple[str | None, dict]:
         """The key of the run that the checkpoint `name` is of, and its entry; None if there is none."""
         path = self._checkpoint(name)
-        described = read_json(description_path(path)) if path.exists() else {}
-        run, metrics = described.get("run"), described.get("metrics", {})
-        if not isinstance(run, dict) or not isinstance(run.get("key"), str):
+        said = CheckpointDescription.beside(path) if path.exists() else None
+        if said is None or said.key is None:
             return None, {}
-        figures = {key: run[key] for key in ("model", "seconds", "images", "epochs") if key in run}
-        accuracy = metrics.get("val_accuracy", metrics.get("accuracy"))
-        return run["key"], {"state": "trained", "name": name, "accuracy": accuracy, **figures}
+        entry = {"state": "trained", "name": name, "accuracy": said.accuracy}
+        figures = {
+            "model": said.model,
+            "seconds": said.seconds,
+            "images": said.images,
+            "epochs": said.epochs,
+        }
+        known = {key: figure for key, figure in figures.items() if figure is not None}
+        return said.key, entry | known
 
     def _trained_on_disk(self) -> dict[str, dict]:
         found = (self._on_disk(path.stem) for path in self.checkpoints.glob("*.pkl"))

@@ -30,11 +30,13 @@ from operator import attrgetter
 from pathlib import Path
 
 import constants
-from helper import UserError, description_path, digest_of, read_json, shown
+from helper import UserError, description_path, digest_of, read_file, shown
 from pipeline import health, run_table, safe_pickle
 from pipeline.dataset import dataset_time
 from pipeline.hyperparameters import SETTINGS, read_hyperparameters
+from pipeline.metadata import DatasetDescription, read_json
 from pipeline.terminal import run_script
+from pipeline.words import cannot_read
 
 # A line of a model file that says its priority and nothing else.
 ITS_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
@@ -48,7 +50,8 @@ class Dropped:
     path: Path
     digest: str
     changed: float = 0.0
-    class_names: tuple = ()
+    class_names: tuple[str, ...] = ()
+    images: int | None = None
     priority: int = 0
     settings: dict | None = None
 
@@ -199,18 +202,19 @@ class RunQueue:
         except FileNotFoundError:
             raise
         except OSError as error:
-            return f"{shown(Path(path))} cannot be read: {error.strerror}. Make it readable."
+            return cannot_read(error)
         if settled:
             self._read[path] = stamp, seen
         return seen
 
     def _dataset(self, path: Path) -> Dropped:
-        names = read_json(description_path(path)).get("class_names")
-        class_names = tuple(map(str, names)) if isinstance(names, list) else ()
-        return Dropped(path, safe_pickle.digest(path), path.stat().st_mtime, class_names)
+        said = DatasetDescription.of(read_json(description_path(path)))
+        digest = said.sha256 or safe_pickle.digest(path)
+        changed = path.stat().st_mtime
+        return Dropped(path, digest, changed, said.class_names, said.train_images)
 
     def _model(self, path: Path) -> Dropped:
-        content = path.read_bytes()
+        content = read_file(path, constants.MOST_MODEL_BYTES)
         # How soon it is its turn is no reason to train again.
         rest = ITS_LINE.sub(b"", content) if content.count(b"PRIORITY") == 1 else content
         return Dropped(path, hashlib.sha256(rest).hexdigest(), priority=_priority(path, content))
@@ -237,9 +241,18 @@ def _files(folder: Path) -> dict[str, os.DirEntry]:
 def _stamp(files: list[os.DirEntry | None]) -> tuple[list, bool]:
     """What is different when one of the files has changed; and whether that can be relied on:
     within one tick of the clock a file can change twice."""
-    states = [file.stat() for file in files if file]
+    states = [_state(file) for file in files if file]
     settled = max(state.st_mtime for state in states) < time.time() - CLOCK_TICK
     return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states], settled
+
+
+def _state(file: os.DirEntry) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError:
+        if file.is_symlink():
+            read_file(file.path, 0)  # which says that it leads to no file
+        raise
 
 
 def _distinct(drops: list[Dropped]) -> list[Dropped]:

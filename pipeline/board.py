@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from helper import printable, whole_file
+from helper import printable, read_file, whole_file
 from pipeline.stage import heed_stop, keep_trying, log
 
 # What a spreadsheet takes for the beginning of a formula, also in full width.
@@ -57,7 +57,7 @@ class Board:
 
     def _is_written(self, table: bytes) -> bool:
         try:
-            return self.picture.exists() and self.table.read_bytes() == table
+            return self.picture.exists() and read_file(self.table, len(table)) == table
         except OSError:
             return False
 

@@ -1,7 +1,7 @@
 """A dataset pickle, as training and analysis use it: its time, and one of its splits, checked."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import constants
 from helper import UserError, shown
 from pipeline import safe_pickle
+from pipeline.metadata import Kind
 
 LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
 
@@ -19,31 +20,27 @@ def dataset_time(name: str, changed: float) -> datetime:
     return _time_in(name) or datetime.fromtimestamp(max(0, min(changed, LATEST)))
 
 
+def time_name(taken: Iterable[str]) -> str:
+    """A name made of the local time that comes after every name in `taken`.
+
+    Two drops in one clock tick, or a clock that was set back, still give increasing names.
+    """
+    now = datetime.now()
+    for name in taken:
+        try:
+            used = datetime.strptime(name, constants.TIME_NAME)
+            now = max(now, used + timedelta(microseconds=1))
+        except (ValueError, OverflowError):
+            continue  # a file that somebody named by hand
+    return now.strftime(constants.TIME_NAME)
+
+
 @lru_cache(maxsize=100_000)
 def _time_in(name: str) -> datetime | None:
     try:
         return datetime.strptime(name, constants.TIME_NAME)
     except ValueError:
         return None
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a dataset's images and classes are like: what a model has to fit."""
-
-    image_shape: tuple[int, ...]
-    class_names: tuple[str, ...]  # the numbers from 0, where the classes have no names
-
-    def fits(self, other: "Kind") -> bool:
-        """Whether a model for the one can be tested on the other."""
-        numbers = tuple(map(str, range(len(self.class_names))))
-        return self.image_shape == other.image_shape and (
-            self.class_names == other.class_names
-            or (
-                len(self.class_names) == len(other.class_names)
-                and numbers in (self.class_names, other.class_names)
-            )
-        )
 
 
 def kind_of(split: dict[str, np.ndarray]) -> Kind:

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import constants
-from helper import read_json, shown
+from helper import shown
+from pipeline.metadata import DatasetDescription, Report, said_in
 from pipeline.terminal import INTERRUPTED, run_script
 
 STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")
@@ -43,13 +44,14 @@ def start(name: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, name], cwd=constants.ROOT)
 
 
-def wait_for_report(raw: Path, stages: dict[str, subprocess.Popen]) -> dict:
-    """The analysis of what was made of `raw`; {} if a stage ends or it takes too long."""
+def wait_for_report(raw: Path, stages: dict[str, subprocess.Popen]) -> Report | None:
+    """The analysis of what was made of `raw`; None if a stage ends or it takes too long."""
     results = constants.DATA / constants.RESULTS
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         name = dataset_of(raw)
-        if name and (report := read_json(results / f"{name}.json")) and is_on_board(name):
+        report = Report.of(name, said_in(results / f"{name}.json")) if name else None
+        if report and is_on_board(name):
             return report
         for stage, process in list(stages.items()):
             if process.poll() is not None:  # one that runs in another terminal does the work then
@@ -58,15 +60,14 @@ def wait_for_report(raw: Path, stages: dict[str, subprocess.Popen]) -> dict:
                 )
                 del stages[stage]
         time.sleep(0.2)
-    return {}
+    return None
 
 
 def dataset_of(raw: Path) -> str | None:
-    descriptions = (constants.DATA / constants.DATASETS).glob("*.json")
-    return next(
-        (path.stem for path in descriptions if read_json(path).get("raw_dataset") == shown(raw)),
-        None,
-    )
+    for path in (constants.DATA / constants.DATASETS).glob("*.json"):
+        if DatasetDescription.beside(path).raw_dataset == shown(raw):
+            return path.stem
+    return None
 
 
 def is_on_board(run: str) -> bool:
@@ -85,15 +86,15 @@ def stop(stages: dict[str, subprocess.Popen]) -> None:
         process.wait()
 
 
-def tell(raw: Path, report: dict) -> None:
-    run, results = report["run"], constants.DATA / constants.RESULTS
+def tell(raw: Path, report: Report) -> None:
+    run, results = report.run, constants.DATA / constants.RESULTS
     checkpoints = constants.DATA / constants.CHECKPOINTS
     print(
         f"""
-Right on {report["accuracy"]:.1%} of {report["test_images"]} test images that the model had never seen.
+Right on {report.accuracy:.1%} of {report.test_images} test images that the model had never seen.
 
   raw dataset   {shown(raw)}
-  dataset       {shown(constants.DATA / constants.DATASETS / f"{report['dataset']}.pkl")}
+  dataset       {shown(constants.DATA / constants.DATASETS / f"{report.dataset}.pkl")}
   checkpoint    {shown(checkpoints / f"{run}.pkl")}
   curves        {shown(results / f"plot_model_{run}.pkl.png")}
   mistakes      {shown(results / f"visualize_errors_{run}.pkl.png")}

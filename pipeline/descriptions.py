@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from helper import json_object
+from helper import shown
+from pipeline.log_lines import warn_once
+from pipeline.metadata import said_in
 
 Told = TypeVar("Told")
 
@@ -38,15 +40,14 @@ class Descriptions(Generic[Told]):
         return self._told
 
     def _read(self) -> Iterator[tuple[str, tuple[tuple[int, ...], Told | None]]]:
-        for file in _json_files(self.folder):
+        for file in files_in(self.folder, ".json"):
             name = file.name.removesuffix(".json")
             known = self._known.get(name)
             try:
                 status = file.stat()
                 state = status.st_size, status.st_mtime_ns, status.st_ino
                 if known is None or known[0] != state:
-                    content = json_object(Path(file.path).read_bytes())
-                    known = state, self.tell(name, content)
+                    known = state, self.tell(name, said_in(Path(file.path)))
             except FileNotFoundError:
                 continue  # it went while we looked
             except OSError:
@@ -55,9 +56,16 @@ class Descriptions(Generic[Told]):
                 yield name, known
 
 
-def _json_files(folder: Path) -> Iterator[os.DirEntry]:
+def files_in(folder: Path, ending: str) -> Iterator[os.DirEntry]:
+    """The files in `folder` whose names end so; what else has such a name is named once."""
     with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if entry.name.endswith(".json") and _is_file(entry))
+        for entry in entries:
+            if not entry.name.endswith(ending):
+                continue
+            if _is_file(entry):
+                yield entry
+            else:
+                warn_once(f"{shown(Path(entry.path))} is no file. Put a file there or remove it.")
 
 
 def _is_file(entry: os.DirEntry) -> bool:
@@ -65,31 +73,3 @@ def _is_file(entry: os.DirEntry) -> bool:
         return entry.is_file()
     except OSError:  # a link that leads to itself
         return False
-
-
-def table_in(content: dict, key: str) -> dict:
-    value = content.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def text_in(content: dict, key: str) -> str | None:
-    value = content.get(key)
-    return value if isinstance(value, str) else None
-
-
-def number_in(content: dict, key: str) -> float | None:
-    """A number that can be computed with: no true, no nan, no 1 with a thousand zeros."""
-    value = content.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if abs(value) < 1e300 else None
-
-
-def share_in(content: dict, key: str) -> float | None:
-    number = number_in(content, key)
-    return number if number is not None and 0 <= number <= 1 else None
-
-
-def list_in(content: dict, key: str) -> list:
-    value = content.get(key)
-    return value if isinstance(value, list) else []

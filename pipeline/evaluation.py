@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 
 import constants
-from helper import UserError, json_object
+from helper import UserError
 from pipeline import fork_server, machine, safe_pickle, shared_memory
 from pipeline.log_lines import log
+from pipeline.metadata import json_object
 from pipeline.status import status
 
 # What the worker needs, and what the stage's script imports.

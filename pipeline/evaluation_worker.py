@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from helper import UserError, printable, shown
+from helper import UserError, shown
 from pipeline import fitting, fork_server, safe_pickle
 from pipeline.checkpoint import load_checkpoint
+from pipeline.metadata import run_in
 
 
 def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) -> int:
@@ -34,15 +35,14 @@ def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) 
     """
 
     def report(**message: object) -> None:
-        connection.send_bytes(json.dumps(message, default=printable).encode())
+        connection.send_bytes(json.dumps(message).encode())
 
     threading.Thread(target=_end_with_the_stage, args=[connection], daemon=True).start()
     _keep_to(log_file, memory)
     fitting.use_devices(threads=0, gpu="")  # or TensorFlow would take all of a GPU's memory
     try:
         content = load_checkpoint(checkpoint)
-        run = content.get("run")
-        report(event="loaded", history=content["history"], run=run if isinstance(run, dict) else {})
+        report(event="loaded", history=content["history"], run=run_in(content))
         with suppress(EOFError):  # nothing more to predict
             while True:
                 _predict(content["model"], shown(checkpoint), connection, report)

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import api, summary_v2
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from helper import flush_folder, printable
+from helper import flush_folder, open_regular, printable
 
 # Keras's names for the curves, so that they line up with those of other Keras programs.
 TAGS = {"loss": "epoch_loss", "accuracy": "epoch_accuracy"}
@@ -57,21 +57,25 @@ def write_hyperparameters(logs: Path, name: str, settings: dict[str, object]) ->
 
 def sizes(logs: Path) -> dict[str, int]:
     """How long each event file is, for `cut_back`."""
-    return {str(path.relative_to(logs)): path.stat().st_size for path in logs.rglob(FILE)}
+    return {str(path.relative_to(logs)): path.stat().st_size for path in _files(logs)}
 
 
 def cut_back(logs: Path, lengths: dict[str, int]) -> None:
     """Take back what was written after `lengths` was taken: no point is doubled when it comes again."""
-    for path in list(logs.rglob(FILE)):
+    for path in _files(logs):
         length = lengths.get(str(path.relative_to(logs)), 0)
         if path.stat().st_size > length:
             os.truncate(path, length)
 
 
+def _files(logs: Path) -> list[Path]:
+    return [path for path in logs.rglob(FILE) if path.is_file()]
+
+
 def _append(folder: Path, summaries: list[Summary], step: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    with open(path, "ab", buffering=0) as file:
+    with open(path, "ab", buffering=0, opener=open_regular) as file:
         end, records = file.tell(), io.BytesIO()
         writer = RecordWriter(records)
         if not end:

@@ -13,6 +13,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import constants
+from helper import open_regular
 from pipeline.words import ending
 
 context = multiprocessing.get_context("forkserver")
@@ -54,7 +55,9 @@ def describe_end(process: multiprocessing.Process, log_file: Path) -> str:
 
 def _last_words(log_file: Path) -> str:
     try:
-        lines = log_file.read_text("utf-8", "replace").strip().splitlines()
+        with open(log_file, "rb", opener=open_regular) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - constants.LAST_WORDS_BYTES))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
     except OSError:
         return ""
     return f" Its last words: {lines[-1][:300]}" if lines else ""

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import constants
-from helper import printable, read_json
+from helper import printable, read_file
+from pipeline.metadata import StageStatus, said_in
 from pipeline.run_table import aligned, in_words, is_locked
 from pipeline.status import STOPPED
 
 STAGES = ("ingestion", "training", "analysis")
+LONGEST_NUMBER = 100  # bytes
 HEAD = ("stage", "state", "since", "doing", "progress", "last error")
 
 
@@ -48,44 +50,38 @@ def tell(data: Path, as_json: bool = False) -> int:
 
 def health_of(stage: str, data: Path) -> Health:
     """The kernel says whether a process works as `stage`, by the lock; what it does, its status says."""
-    lock, said = data / f".{stage}.lock", read_json(data / constants.STATUS / f"{stage}.json")
+    lock, content = data / f".{stage}.lock", said_in(data / constants.STATUS / f"{stage}.json")
+    said = StageStatus.of(content)
     if not is_locked(lock):
-        return _health(stage, "down", said, doing=_down(said))
-    said = said if _is_of_holder(said, lock) else {}
+        return _health(stage, "down", said, doing=_down(said) if content else "never started")
+    said = said if _is_of_holder(said, lock) else StageStatus()
     quiet = _quiet(said, lock)
     return _health(stage, "stuck" if quiet > constants.STUCK else "live", said, quiet=quiet)
 
 
-def _health(stage: str, state: str, said: dict, **known: object) -> Health:
-    pid = said.get("pid")
-    texts = {
-        name: str(said.get(name, ""))
-        for name in ("version", "since", "doing", "progress", "last_error")
-    }
-    return Health(**{"stage": stage, "state": state, "pid": pid, "quiet": None, **texts, **known})
+def _health(stage: str, state: str, said: StageStatus, **known: object) -> Health:
+    texts = asdict(said)
+    del texts["said"]
+    return Health(**{"stage": stage, "state": state, "quiet": None, **texts, **known})
 
 
-def _down(said: dict) -> str:
-    if not said:
-        return "never started"
-    doing = said.get("doing")
-    return STOPPED if doing == STOPPED else f"ended without a word; was {doing}"
+def _down(said: StageStatus) -> str:
+    return STOPPED if said.doing == STOPPED else f"ended without a word; was {said.doing}"
 
 
-def _is_of_holder(said: dict, lock: Path) -> bool:
+def _is_of_holder(said: StageStatus, lock: Path) -> bool:
     """Whether it was said by the process that holds the lock, not by one that was killed before it."""
     try:
-        holder = lock.read_text().strip()
+        holder = read_file(lock, LONGEST_NUMBER).strip()
     except OSError:
         return True
-    return holder in ("", str(said.get("pid")))  # on a full disk the lock has no number
+    return holder in (b"", str(said.pid).encode())  # on a full disk the lock has no number
 
 
-def _quiet(said: dict, lock: Path) -> float:
+def _quiet(said: StageStatus, lock: Path) -> float:
     """Seconds since the last sign of life; if there was none yet, since the lock was taken."""
-    when = said.get("said")
-    if isinstance(when, int | float):
-        return max(0.0, time.monotonic() - when)
+    if said.said is not None:
+        return max(0.0, time.monotonic() - said.said)
     try:
         return max(0.0, time.time() - lock.stat().st_mtime)
     except OSError:

@@ -9,17 +9,17 @@ import hashlib
 import io
 import json
 import os
-import stat
 import sys
 import zlib
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
 from PIL import Image
 
 import constants
+from helper import read_file
 from pipeline import png_check
 from pipeline.png_check import Header, PngError
 
@@ -69,7 +69,7 @@ def _checked(paths: Iterator[str], damaged: dict[int, str]) -> Iterator[Checked]
     """Those files that are whole PNGs; says of the others in `damaged` why not."""
     for place, path in enumerate(paths):
         try:
-            content = read_regular_file(path)
+            content = read_raw(path, constants.MAX_IMAGE_BYTES)
             yield place, content, *png_check.check(content)
         except PngError as error:
             damaged[place] = str(error)
@@ -79,29 +79,9 @@ def _checked(paths: Iterator[str], damaged: dict[int, str]) -> Iterator[Checked]
             damaged[place] = f"cannot be read: {error.strerror or error}"
 
 
-def read_regular_file(path: str) -> bytes:
-    """The content of a plain file; never follows a link in the last place, never waits for a pipe."""
-    try:  # as `helper.reading` does, which takes a third as long as all of this
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            return _content(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        error.filename = path
-        raise
-
-
-def _content(descriptor: int) -> bytes:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(None, "it is not a plain file")
-    if status.st_size > constants.MAX_IMAGE_BYTES:
-        raise OSError(None, f"it is larger than {constants.MAX_IMAGE_BYTES:,} bytes")
-    parts = [os.read(descriptor, status.st_size + 1)]
-    if len(parts[0]) != status.st_size:  # it grows, or comes in parts
-        parts += iter(partial(os.read, descriptor, 2**20), b"")
-    return b"".join(parts)
+def read_raw(path: str, most: int) -> bytes:
+    """The content of a file in raw data, where no link is followed in the last place."""
+    return read_file(path, most, os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def _kind(one: Checked) -> tuple[Header | None, int]:

@@ -1,18 +1,24 @@
 """Which datasets, checkpoints and reports lie in the data folder, as their descriptions say."""
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import constants
 from helper import UserError, printable, shown
 from pipeline import safe_pickle
-from pipeline.dataset import Kind, dataset_time
-from pipeline.descriptions import Descriptions, list_in, number_in, share_in, table_in, text_in
-from pipeline.hyperparameters import SETTINGS
+from pipeline.dataset import dataset_time
+from pipeline.descriptions import Descriptions, files_in
+from pipeline.log_lines import warn_once
+from pipeline.metadata import (
+    CheckpointDescription,
+    CrossTested,
+    DatasetDescription,
+    Kind,
+    Report,
+)
+from pipeline.words import cannot_read
 
 
 @dataclass(frozen=True)
@@ -54,34 +60,6 @@ class Checkpoint:
         return -model_priority, -set_priority, self.model, self.hyperparameter_set, self.path.name
 
 
-@dataclass(frozen=True)
-class Report:
-    """What the analysis of one checkpoint found; None and "" where it does not say."""
-
-    run: str
-    checkpoint_sha256: str
-    dataset: str
-    dataset_sha256: str
-    accuracy: float
-    loss: float | None
-    test_images: float | None
-    model: str
-    hyperparameter_set: str
-    parameters: float | None
-    seconds: float | None  # of training
-    epochs: float | None
-    settings: dict[str, str | float]
-    kind: Kind
-
-
-@dataclass(frozen=True)
-class CrossTested:
-    """What tests of one checkpoint on other datasets found: accuracies, by the dataset's SHA-256."""
-
-    checkpoint_sha256: str | None
-    accuracies: dict[str, float]
-
-
 class Inventory:
     """What was there at the last `look()`.
 
@@ -92,11 +70,15 @@ class Inventory:
 
     def __init__(self, data: Path):
         self._datasets, self._checkpoints = data / constants.DATASETS, data / constants.CHECKPOINTS
-        self._described_datasets = Descriptions(self._datasets, _described_dataset)
+        self._described_datasets = Descriptions(
+            self._datasets, lambda _, said: DatasetDescription.of(said)
+        )
         self._described_checkpoints = Descriptions(self._checkpoints, self._checkpoint)
         results = data / constants.RESULTS
-        self._reports = Descriptions(results, _report)
-        self._cross_tested = Descriptions(results / constants.OTHER_DATASETS, _cross_tested)
+        self._reports = Descriptions(results, Report.of)
+        self._cross_tested = Descriptions(
+            results / constants.OTHER_DATASETS, lambda _, said: CrossTested.of(said)
+        )
         self._ordered: tuple = ()  # what the order of the checkpoints was told from
         self.look()
 
@@ -143,10 +125,15 @@ class Inventory:
         found = {}
         for name in _pickles(self._datasets):
             path = self._datasets / f"{name}.pkl"
-            sha256, kind = described.get(name, (None, None))
-            with suppress(OSError):  # it went while we looked, or cannot be read
-                sha256 = sha256 or safe_pickle.digest(path)
+            said = described.get(name)
+            try:
+                sha256 = (said and said.sha256) or safe_pickle.digest(path)
+                kind = said.kind if said else None
                 found[name] = Dataset(path, sha256, path.stat().st_mtime, kind)
+            except FileNotFoundError:
+                continue  # it went while we looked
+            except OSError as error:
+                warn_once(cannot_read(error))
         return found
 
     def _look_for_checkpoints(self) -> list[Checkpoint]:
@@ -161,85 +148,21 @@ class Inventory:
         return sorted(by_urgency, key=lambda one: times[one.dataset], reverse=True)
 
     def _checkpoint(self, name: str, description: dict) -> Checkpoint:
-        run = table_in(description, "run")
-        priorities = (
-            number_in(run, "model_priority"),
-            number_in(table_in(run, "settings"), "priority"),
-        )
+        said = CheckpointDescription.of(description)
         return Checkpoint(
             self.checkpoint_path(name),
-            text_in(description, "sha256"),
-            text_in(run, "dataset") or name.split("__")[0],
-            text_in(run, "dataset_sha256"),
-            text_in(run, "model") or "",
-            text_in(run, "hyperparameter_set") or "",
-            tuple(priority or 0 for priority in priorities),
+            said.sha256,
+            said.dataset or name.split("__")[0],
+            said.dataset_sha256,
+            said.model or "",
+            said.hyperparameter_set or "",
+            said.priorities,
         )
 
 
 def _pickles(folder: Path) -> list[str]:
     """The names of the pickles in `folder`."""
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - names are all it takes
+        return sorted(file.name.removesuffix(".pkl") for file in files_in(folder, ".pkl"))
     except OSError:
         return []
-    return sorted(name.removesuffix(".pkl") for name in names if name.endswith(".pkl"))
-
-
-def _described_dataset(_: str, description: dict) -> tuple[str | None, Kind | None]:
-    names, size = list_in(description, "class_names"), number_in(description, "image_size")
-    kind = Kind((size, size, 3), _shared(*map(str, names))) if names and size else None
-    return text_in(description, "sha256"), kind
-
-
-def _report(run: str, content: dict) -> Report | None:
-    """None where `content` is no report on `run`: another file, or a copy under another name."""
-    trained, accuracy = table_in(content, "trained"), share_in(content, "accuracy")
-    names = [text_in(content, key) for key in ("checkpoint_sha256", "dataset", "dataset_sha256")]
-    if content.get("run") != run or None in names or accuracy is None:
-        return None
-    return Report(
-        run,
-        *names,
-        accuracy,
-        number_in(content, "loss"),
-        number_in(content, "test_images"),
-        text_in(trained, "model") or "",
-        text_in(trained, "hyperparameter_set") or "",
-        number_in(trained, "parameters"),
-        number_in(trained, "seconds"),
-        number_in(trained, "epochs"),
-        _settings(table_in(trained, "settings")),
-        _kind(content),
-    )
-
-
-def _kind(report: dict) -> Kind:
-    classes = [one for one in list_in(report, "classes") if isinstance(one, dict)]
-    names = _shared(*(str(one.get("class")) for one in classes))
-    return Kind(tuple(list_in(report, "image_shape")), names)
-
-
-def _cross_tested(_: str, content: dict) -> CrossTested:
-    found = table_in(content, "accuracies")
-    accuracies = {sha256: share_in(found, sha256) for sha256 in found}
-    return CrossTested(
-        text_in(content, "checkpoint_sha256"),
-        {sha256: accuracy for sha256, accuracy in accuracies.items() if accuracy is not None},
-    )
-
-
-@lru_cache(maxsize=1000)
-def _shared(*names: str) -> tuple[str, ...]:
-    """One copy of the class names, which thousands of reports have in common."""
-    return names
-
-
-def _settings(found: dict) -> dict[str, str | float]:
-    """Those that make a difference to the training, in their usual order."""
-    values = {
-        name: number_in(found, name) if text_in(found, name) is None else found[name]
-        for name in SETTINGS
-        if name != "priority"
-    }
-    return {name: value for name, value in values.items() if value is not None}

@@ -13,32 +13,43 @@ import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from helper import flush_folder, sha256_of, shown, whole_file
+import constants
+from helper import UnusableFile, flush_folder, read_file, sha256_of, shown, whole_file
 from pipeline import safe_pickle
 from pipeline.stage import log
 
+Entry = TypeVar("Entry")
 
-class Ledger:
-    """The record at `path`: `entries` maps a key (a digest or a name) to a dict of plain values.
 
-    `rebuild` returns the entries that can be told from the results on disk.
+class Ledger(Generic[Entry]):
+    """The record at `path`: `entries` maps a key (a digest or a name) to what `of` makes of an entry.
+
+    `rebuild` returns the entries that can be told from the results on disk. An entry is a dict of
+    plain values.
     """
 
-    def __init__(self, path: Path, rebuild: Callable[[], dict[str, dict]]):
-        self.path = path
-        self.entries: dict[str, dict] = {}
+    def __init__(
+        self,
+        path: Path,
+        rebuild: Callable[[], dict[str, dict]],
+        of: Callable[[dict], Entry] = dict,
+    ):
+        self.path, self.of = path, of
+        self.entries: dict[str, Entry] = {}
         self._texts: dict[str, str] = {}
         self._noted = False
         self._load(rebuild)
 
     def record(self, key: str, **entry: object) -> None:
         """Enter what became of `key` and write the record; on an OSError the entry does not count."""
-        self._replace({**self.entries, key: entry}, {**self._texts, key: _text(key, entry)})
+        entries = {**self.entries, key: self.of(entry)}
+        self._replace(entries, {**self._texts, key: _text(key, entry)})
 
     def note(self, key: str, **entry: object) -> None:
         """Enter what became of `key`; `save` writes it, with all others that were noted."""
-        self.entries[key], self._texts[key] = entry, _text(key, entry)
+        self.entries[key], self._texts[key] = self.of(entry), _text(key, entry)
         self._noted = True
 
     def save(self) -> None:
@@ -53,7 +64,7 @@ class Ledger:
                 {key: self.entries[key] for key in left}, {key: self._texts[key] for key in left}
             )
 
-    def _replace(self, entries: dict[str, dict], texts: dict[str, str]) -> None:
+    def _replace(self, entries: dict[str, Entry], texts: dict[str, str]) -> None:
         with whole_file(self.path) as file:
             file.write(_framed(texts.values()))
         self.entries, self._texts, self._noted = entries, texts, False
@@ -63,15 +74,18 @@ class Ledger:
             self._know(_read(self.path))
         except FileNotFoundError:
             self._rebuild(rebuild)
-        except safe_pickle.PickleError as error:
-            aside = self.path.with_name(f"{self.path.stem}.damaged-{sha256_of(self.path)[:8]}")
+        except (safe_pickle.PickleError, UnusableFile) as error:
+            damaged = isinstance(error, safe_pickle.PickleError)
+            # What is no file has no content to be named after.
+            what = sha256_of(self.path)[:8] if damaged else f"{self.path.lstat().st_ino:08x}"
+            aside = self.path.with_name(f"{self.path.stem}.damaged-{what}")
             self.path.replace(aside)
             flush_folder(self.path.parent)  # or a power loss could leave only the new record
             self._rebuild(rebuild)
             log.warning(
                 "%s is damaged (%s); kept as %s. Rebuilt from the results on disk, entries: %d.",
                 shown(self.path),
-                error,
+                error if damaged else error.strerror,
                 aside.name,
                 len(self.entries),
             )
@@ -83,8 +97,11 @@ class Ledger:
                 self._replace(self.entries, self._texts)
 
     def _know(self, entries: dict[str, dict]) -> None:
-        self.entries = entries
-        self._texts = {key: _text(key, entry) for key, entry in entries.items()}
+        self.entries = {key: self.of(entry) for key, entry in entries.items()}
+        try:
+            self._texts = {key: _text(key, entry) for key, entry in entries.items()}
+        except RecursionError:
+            raise safe_pickle.PickleError("its entries are too deep") from None
 
 
 def entries_in(path: Path) -> dict[str, dict]:
@@ -119,7 +136,7 @@ def _read(path: Path) -> dict[str, dict]:
     Raises:
         safe_pickle.PickleError: the file is damaged.
     """
-    content = path.read_bytes()
+    content = read_file(path, constants.MOST_RECORD_BYTES)
     record = safe_pickle.loads(content, "the record")
     text = record.get("entries") if isinstance(record, dict) else None
     try:

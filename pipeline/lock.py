@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from helper import UserError, shown
+from helper import UserError, open_regular, shown
 
 
 class Displaced(BaseException):
@@ -81,7 +81,7 @@ class only_process:  # noqa: N801 - reads as a verb: with only_process(...)
 
     def __enter__(self) -> None:
         try:
-            self.file = open(self.path, "a+")
+            self.file = open(self.path, "a+", opener=open_regular)
         except FileNotFoundError:
             if self.path.parent.is_dir():
                 raise

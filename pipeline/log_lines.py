@@ -17,6 +17,14 @@ from helper import printable
 from pipeline.terminal import print_nowhere
 
 log = logging.getLogger("pipeline")
+_warned: set[str] = set()
+
+
+def warn_once(text: str) -> None:
+    """Say what each look finds again."""
+    if text not in _warned:
+        _warned.add(text)
+        log.warning("%s", text)
 
 
 def start_logging(stage: str, verbose: bool = False) -> None:

@@ -4,10 +4,12 @@ import importlib.util
 import json
 import pickle
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
-from helper import UserError, printable
+import constants
+from helper import UserError, printable, read_file
 from pipeline import keras_archive, safe_pickle
 from pipeline.own_classes import has_own_classes, written_out
 from pipeline.quiet_keras import import_keras
@@ -76,8 +78,16 @@ def _check_checkpoint(model: object, name: str) -> None:
         ) from error
 
 
+class _Loader(SourceFileLoader):
+    """Python's own would wait for a pipe, in place of the file or of what it keeps of it in __pycache__."""
+
+    def get_data(self, path: str) -> bytes:
+        return read_file(path, constants.MOST_MODEL_BYTES)
+
+
 def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"models.{path.stem}", path)
+    name = f"models.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, str(path)))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

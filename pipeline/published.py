@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import constants
-from helper import read_json, time_name
+from pipeline.dataset import time_name
+from pipeline.metadata import DatasetDescription
 
 
 class Published:
@@ -105,6 +106,6 @@ class Published:
             state = status.st_size, status.st_mtime_ns, status.st_ino
             known = self._contents.get(name)
             if known is None or known[0] != state:
-                content = read_json(Path(entry.path)).get("content")
-                known = state, content if isinstance(content, str) else None
+                path = Path(entry.path)
+                known = state, DatasetDescription.beside(path).content
             yield name, known

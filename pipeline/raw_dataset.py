@@ -19,7 +19,7 @@ import constants
 from helper import digest_of, printable
 from pipeline.data_warnings import find_warnings
 from pipeline.groundtruth import RawDatasetError, Row, number_labels, read_rows
-from pipeline.image_reader import PASSING, Answer, read_regular_file
+from pipeline.image_reader import PASSING, Answer, read_raw
 from pipeline.reader_processes import readers_for
 
 
@@ -172,7 +172,7 @@ def rows_of(folder: Path, name: str, split: Split) -> list[Row]:
             [f'{place} is not there yet. It needs a row "file,label" for each image.']
         )
     try:
-        content = read_regular_file(f"{folder}/{place}")
+        content = read_raw(f"{folder}/{place}", constants.MOST_TABLE_BYTES)
     except OSError as error:
         if error.errno in PASSING:
             raise

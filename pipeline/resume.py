@@ -5,10 +5,12 @@ import json
 import pickle
 from pathlib import Path
 
-from helper import whole_file
+from helper import open_regular, whole_file
 from pipeline import safe_pickle
+from pipeline.metadata import json_object, seconds_in, table_in, text_in, whole_in
 
 FILE = "resume.state"
+LONGEST_LINE = 1000  # bytes
 
 
 class NothingToResume(Exception):
@@ -36,26 +38,35 @@ def load(folder: Path, key: str) -> dict:
         NothingToResume: nothing, or nothing whole.
     """
     try:
-        digest, _, content = (folder / FILE).read_bytes().partition(b"\n")
+        with open(folder / FILE, "rb", opener=open_regular) as file:
+            digest, _, content = file.read().partition(b"\n")
         if digest != _digest(content):
             raise NothingToResume
         state = safe_pickle.loads(content.partition(b"\n")[2], FILE)
     except (OSError, safe_pickle.PickleError):
         raise NothingToResume from None
-    if not isinstance(state, dict) or state.get("key") != key:
+    if not isinstance(state, dict) or text_in(state, "key") != key or not _is_whole(state):
         raise NothingToResume
     return state
+
+
+def _is_whole(state: dict) -> bool:
+    """As far as it is not for Keras to say: it is from a trainer, or a test that keeps less."""
+    lengths = table_in(state, "logs")
+    return all(whole_in(lengths, name) is not None for name in lengths) and (
+        "seconds" not in state or seconds_in(state, "seconds") is not None
+    )
 
 
 def epochs_done(folder: Path, key: str) -> int:
     """How many epochs are kept for the run `key`, without reading all that is kept."""
     try:
-        with open(folder / FILE, "rb") as file:
-            file.readline(1000)
-            head = json.loads(file.readline(1000))
-        return head["epochs"] if head["key"] == key else 0
-    except (OSError, ValueError, KeyError, TypeError):
+        with open(folder / FILE, "rb", opener=open_regular) as file:
+            file.readline(LONGEST_LINE)
+            head = json_object(file.readline(LONGEST_LINE))
+    except OSError:
         return 0
+    return whole_in(head, "epochs") or 0 if text_in(head, "key") == key else 0
 
 
 def forget(folder: Path) -> None:

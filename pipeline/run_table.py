@@ -8,11 +8,13 @@ from pathlib import Path
 from statistics import median
 
 import constants
-from helper import description_path, printable, read_json
+from helper import open_regular, printable
 from pipeline import resume
 from pipeline.ledger import entries_in
+from pipeline.metadata import AnalysisEntry, TrainingEntry
 
 LOG = "training.log"
+UNKNOWN = TrainingEntry.of({})
 HEAD = ("dataset", "model", "set", "state", "priority", "epochs", "ETA", "result")
 
 
@@ -42,31 +44,31 @@ def rows(runs: list, data: Path) -> list[Row]:
 
     Only reads: works while the stages run, after a crash, and with no stage running.
     """
-    trained = entries_in(data / constants.TRAINING_RECORD)
-    analyses = entries_in(data / constants.ANALYSIS_RECORD).values()
-    analyzed = {entry.get("run"): entry for entry in analyses}
+    entries = entries_in(data / constants.TRAINING_RECORD)
+    trained = {key: TrainingEntry.of(entry) for key, entry in entries.items()}
+    analyses = map(AnalysisEntry.of, entries_in(data / constants.ANALYSIS_RECORD).values())
+    analyzed = {entry.run: entry for entry in analyses}
     checkpoints = data / constants.CHECKPOINTS
-    table = [_row(run, trained.get(run.key, {}), analyzed, checkpoints) for run in runs]
+    table = [_row(run, trained.get(run.key, UNKNOWN), analyzed, checkpoints) for run in runs]
     _estimate(table, runs, trained)
     return table
 
 
-def _row(run, entry: dict, analyzed: dict[str, dict], checkpoints: Path) -> Row:
-    name = entry.get("name") or run.name_in(checkpoints)
+def _row(
+    run, entry: TrainingEntry, analyzed: dict[str | None, AnalysisEntry], checkpoints: Path
+) -> Row:
+    name = entry.name or run.name_in(checkpoints)
     state, result, epochs = "waiting", "", 0
-    if entry.get("state") == "failed":
-        state, result = "failed", entry.get("reason", "")
-    elif entry.get("state") == "trained" and (checkpoints / f"{name}.pkl").exists():
-        state, epochs = "trained", entry.get("epochs", 0)
-        result = _figure("validation accuracy", entry)
-        analysis = analyzed.get(name, {})
-        if analysis.get("state") == "analyzed":
-            state, result = (
-                "analyzed",
-                f"test accuracy {analysis.get('accuracy', float('nan')):.3f}",
-            )
-        elif analysis.get("state") == "failed":
-            state, result = "failed", analysis.get("reason", "")
+    if entry.state == "failed":
+        state, result = "failed", entry.reason
+    elif entry.state == "trained" and (checkpoints / f"{name}.pkl").exists():
+        state, epochs = "trained", entry.epochs or 0
+        result = _figure("validation accuracy", entry.accuracy)
+        analysis = analyzed.get(name)
+        if analysis and analysis.state == "analyzed":
+            state, result = "analyzed", _figure("test accuracy", analysis.accuracy)
+        elif analysis and analysis.state == "failed":
+            state, result = "failed", analysis.reason
     elif (checkpoints / name).is_dir():
         epochs = resume.epochs_done(checkpoints / name, run.key)
         state = "running" if is_locked(checkpoints / name / LOG) else "waiting"
@@ -83,15 +85,14 @@ def _row(run, entry: dict, analyzed: dict[str, dict], checkpoints: Path) -> Row:
     )
 
 
-def _figure(name: str, entry: dict) -> str:
-    accuracy = entry.get("accuracy")
-    return f"{name} {accuracy:.3f}" if isinstance(accuracy, float) else ""
+def _figure(name: str, accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{name} {accuracy:.3f}"
 
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the kernel's lock on `path`: that of the run that writes there."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=open_regular) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -100,38 +101,33 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def _estimate(table: list[Row], runs: list, trained: dict[str, dict]) -> None:
+def _estimate(table: list[Row], runs: list, trained: dict[str, TrainingEntry]) -> None:
     """When each run that is still to come will be done, from what its model took before.
 
     Those that are running go first; the others follow in their order, as many at a time as run now.
     """
     rates = _seconds_per_image(trained)
-    sizes = {run.dataset.path: _images(run.dataset.path) for run in runs}
     order = sorted(range(len(table)), key=lambda place: table[place].state != "running")
     free_at = [0.0] * max(1, sum(row.state == "running" for row in table))
     for place in order:
         row, run = table[place], runs[place]
         if row.state not in ("waiting", "running"):
             continue
-        rate, images = rates.get(row.model), sizes[run.dataset.path]
+        rate, images = rates.get(row.model), run.dataset.images
         if rate is None or images is None:
             return  # nothing is known of what comes after it either
-        row.eta = heappop(free_at) + rate * images * (row.epochs - row.epochs_done)
+        left = max(0, row.epochs - row.epochs_done)
+        row.eta = heappop(free_at) + rate * images * left
         heappush(free_at, row.eta)
 
 
-def _seconds_per_image(trained: dict[str, dict]) -> dict[str, float]:
+def _seconds_per_image(trained: dict[str, TrainingEntry]) -> dict[str, float]:
     """By model, the median time of one image in one epoch."""
     times = defaultdict(list)
     for entry in trained.values():
-        if {"model", "seconds", "images", "epochs"} <= entry.keys():
-            times[entry["model"]].append(entry["seconds"] / (entry["images"] * entry["epochs"]))
+        if entry.seconds is not None and entry.images and entry.epochs:
+            times[entry.model].append(entry.seconds / (entry.images * entry.epochs))
     return {model: median(some) for model, some in times.items()}
-
-
-def _images(dataset: Path) -> int | None:
-    count = read_json(description_path(dataset)).get("counts", {}).get("train")
-    return count if isinstance(count, int) else None
 
 
 def as_text(table: list[Row]) -> str:

@@ -28,15 +28,15 @@ import numpy as np
 from helper import (
     UserError,
     description_path,
+    open_regular,
     printable,
-    read_json,
-    reading,
     sha256_of,
     shown,
     whole_file,
     write_json,
 )
 from pipeline import keras_archive
+from pipeline.metadata import read_json, text_in
 from pipeline.quiet_keras import import_keras
 
 PROTOCOL = 5
@@ -86,8 +86,8 @@ def load(path: Path, allow_model: bool = False) -> object:
     Raises:
         PickleError: damaged, or not of the types that this project writes.
     """
-    expected = read_json(description_path(path)).get("sha256")
-    with reading(path), open(path, "rb") as file:
+    expected = read_json(description_path(path)).get("sha256")  # of another type: of another file
+    with _reading(path), open(path, "rb", opener=open_regular) as file:
         if expected and hashlib.file_digest(file, "sha256").hexdigest() != expected:
             raise PickleError(
                 f"{shown(path)} is damaged: its SHA-256 is not the one in"
@@ -98,10 +98,19 @@ def load(path: Path, allow_model: bool = False) -> object:
         return _load(file, shown(path), allow_model)
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """An OSError in the block says that it is about `path`; only open() does so by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def digest(path: Path) -> str:
     """The SHA-256 that a pickle is known by: what its description says; without one, its bytes'."""
-    described = read_json(description_path(path)).get("sha256")
-    if isinstance(described, str):
+    if described := text_in(read_json(description_path(path)), "sha256"):
         return described
     status = path.stat()
     return _digest_of_state(path, status.st_size, status.st_mtime_ns, status.st_ino)

@@ -17,7 +17,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 import constants
-from helper import UserError, remove_partials, shown
+from helper import UnusableFile, UserError, remove_partials, shown
 from pipeline.lock import Displaced, holds_lock, lock_held, only_process, stay_alone
 from pipeline.log_lines import log, start_logging
 from pipeline.status import status
@@ -168,11 +168,21 @@ DISK_TROUBLE = {
     errno.EMFILE: "too many files are open. Close other programs or raise the limit (ulimit -n)",
     errno.ENFILE: "too many files are open. Close other programs",
     errno.ENOENT: "the folder is gone. Make it again",
+    errno.EISDIR: "a folder has its name. Move it away",
+    errno.EEXIST: "a file has the name of a folder. Move it away",
+    errno.ENOTDIR: "a file has the name of a folder. Move it away",
 }
 
 
 def is_disk_trouble(error: OSError) -> bool:
-    return error.errno in DISK_TROUBLE
+    return error.errno in DISK_TROUBLE or isinstance(error, UnusableFile)
+
+
+def is_in_the_way(error: OSError) -> bool:
+    """Whether it is something with the name of a file or folder, that only a person moves away."""
+    return error.errno in (errno.EISDIR, errno.EEXIST, errno.ENOTDIR) or isinstance(
+        error, UnusableFile
+    )
 
 
 def disk_trouble(error: OSError) -> str:
@@ -183,7 +193,8 @@ def disk_trouble(error: OSError) -> str:
         else "the data folder"
     )
     place = place.removesuffix(".partial")
-    return f"cannot read or write {place}: {DISK_TROUBLE[error.errno]}"
+    trouble = DISK_TROUBLE.get(error.errno) or f"{error.strerror}. Move it away"
+    return f"cannot read or write {place}: {trouble}"
 
 
 def keep_trying(

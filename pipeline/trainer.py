@@ -18,14 +18,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import constants
-from helper import UserError, description_path, printable
+from helper import UserError, description_path, open_regular, printable
 from pipeline import event_log, fitting, fork_server, resume, safe_pickle
 from pipeline.dataset import hold_out, load_split
 from pipeline.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.model_file import build
 from pipeline.own_classes import written_out
 from pipeline.quiet_keras import import_keras
-from pipeline.stage import keep_trying
+from pipeline.stage import disk_trouble, is_in_the_way, keep_trying
 
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 
@@ -100,7 +100,7 @@ def _listen(connection: Connection, pause: threading.Event) -> None:
 
 def start_log(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     fcntl.flock(file, fcntl.LOCK_EX)  # who looks at it sees that this run is running
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -197,8 +197,10 @@ class Training:
 
     def _clear(self) -> None:
         """What an earlier try left must not show up in TensorBoard's curves."""
-        if self.logs.exists():
+        if self.logs.is_dir() and not self.logs.is_symlink():
             shutil.rmtree(self.logs)
+        else:
+            self.logs.unlink(missing_ok=True)
         os.ftruncate(1, 0)  # training.log
 
     def _seconds(self) -> float:
@@ -223,8 +225,17 @@ class Training:
         self.report(event="trained", seconds=run["seconds"], **metrics)
 
     def keep_writing(self, action: Callable[[], object]) -> None:
-        """A full disk makes a training wait, not fail."""
-        keep_trying(action, lambda text: self.report(event="trouble", text=text))
+        """A full disk makes a training wait, not fail; a folder with a file's name would do so for ever."""
+
+        def attempt() -> None:
+            try:
+                action()
+            except OSError as error:
+                if is_in_the_way(error):
+                    raise UserError(f"{disk_trouble(error)}, and use --retry-failed.") from None
+                raise
+
+        keep_trying(attempt, lambda text: self.report(event="trouble", text=text))
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,9 @@
-"""Numbers as people read them."""
+"""Numbers and errors as people read them."""
 
 import signal
+from pathlib import Path
+
+from helper import UnusableFile, shown
 
 
 def count(number: int, thing: str) -> str:
@@ -21,6 +24,13 @@ def figure(value: str | float | None, form: str) -> str:
     if value is None:
         return "\N{EN DASH}"
     return value if isinstance(value, str) else format(value, form)
+
+
+def cannot_read(error: OSError) -> str:
+    """Which file, why, and what to do, as a sentence."""
+    what = shown(Path(error.filename)) if error.filename else "it"
+    cure = "Put another file there" if isinstance(error, UnusableFile) else "Make it readable"
+    return f"{what} cannot be read: {error.strerror or error}. {cure}."
 
 
 def ending(status: int) -> str:

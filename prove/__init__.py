@@ -32,6 +32,7 @@ PROOFS = (
     "damaged_records",
     # What is let in
     "any_csv",
+    "any_json",
     "outside",
     "true_png",
     "pickle_code",

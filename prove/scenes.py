@@ -32,6 +32,8 @@ def build_model(input_shape, num_classes):
                        layers.Dense(num_classes, activation="softmax", dtype="float32")])
 """
 SET = 'epochs = 2\nearly_stopping_patience = 0\nvalidation_split = 0.25\nprecision = "float32"\n'
+# What a stage says when something broke that should not.
+FAULTS = ("Traceback", "fault of its own", "ended with exit status")
 # The next dataset gets the name that follows, whatever the clock says.
 EARLIER = "2999-01-01 00:00:00.000000"
 

@@ -11,12 +11,13 @@ from conftest import COLOURS, make_raw_dataset, put_report
 
 import data_ingestion
 import model_analysis
-from helper import read_json, sha256_of, write_json
+from helper import sha256_of, write_json
 from pipeline import cross_tests, evaluation
 from pipeline.cross_tests import CrossTests
 from pipeline.evaluation import Evaluator
 from pipeline.inventory import Inventory
 from pipeline.leaderboard import Leaderboard
+from pipeline.metadata import read_json
 from pipeline.models_by_datasets import ModelsByDatasets
 
 

@@ -1,7 +1,7 @@
-import errno
 import json
 import os
 import random
+import stat
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -11,7 +11,17 @@ import pytest
 
 import constants
 import helper
-from helper import digest_of, printable, read_json, reading, time_name, whole_file, write_json
+from helper import (
+    UnusableFile,
+    digest_of,
+    open_regular,
+    printable,
+    read_file,
+    whole_file,
+    write_json,
+)
+from pipeline.dataset import time_name
+from pipeline.metadata import read_json
 
 
 def names_in(folder: Path) -> list[str]:
@@ -169,23 +179,8 @@ def test_json_that_is_broken_or_no_object_reads_as_empty(tmp_path, content):
     assert read_json(tmp_path / "a.json") == {}
 
 
-def test_json_that_is_not_there_or_a_folder_reads_as_empty(tmp_path):
+def test_json_that_is_not_there_reads_as_empty(tmp_path):
     assert read_json(tmp_path / "none.json") == {}
-    assert read_json(tmp_path) == {}
-
-
-def test_json_that_the_disk_does_not_give_for_now_is_not_taken_for_none(tmp_path):
-    loop = tmp_path / "a.json"
-    loop.symlink_to(loop)
-    with pytest.raises(OSError, match="symbolic links") as error:
-        read_json(loop)
-    assert error.value.filename == str(loop)
-
-
-def test_an_error_while_reading_says_in_which_file(tmp_path):
-    with pytest.raises(OSError, match="Input/output error") as error, reading(tmp_path / "a"):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-    assert error.value.filename == str(tmp_path / "a")
 
 
 # Digests
@@ -290,3 +285,75 @@ def test_every_character_is_shown_as_something_printable():
 def test_a_path_is_shown_as_typed_in_the_projects_folder(tmp_path):
     assert helper.shown(constants.ROOT / "models" / "cnn.py") == "models/cnn.py"
     assert helper.shown(tmp_path / "a\nb") == f"{tmp_path}/a\\nb"
+
+
+# Regular files only
+
+
+NO_FILES = {
+    "a pipe": os.mkfifo,
+    "a socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o644),
+    "a folder": os.mkdir,
+    "a link to no file": lambda path: path.symlink_to("nowhere"),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("what", NO_FILES)
+def test_what_is_no_file_is_not_opened_and_named(tmp_path, what):
+    path = tmp_path / "x"
+    NO_FILES[what](path)
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    with pytest.raises(UnusableFile, match=f"it is {what}, expected a file") as error:
+        read_file(path, 9)
+    assert error.value.filename == str(path)
+    for mode in ("wb", "ab", "a+"):
+        with (
+            pytest.raises(UnusableFile, match=r"it is a .*, expected a file"),
+            open(path, mode, opener=open_regular),
+        ):
+            pass
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
+def test_a_link_to_itself_is_no_file(tmp_path):
+    (tmp_path / "x").symlink_to("x")
+    with pytest.raises(UnusableFile, match="it is a link to no file"):
+        read_file(tmp_path / "x", 9)
+
+
+def test_a_link_to_a_file_is_read_and_none_is_made_through_it(tmp_path):
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(UnusableFile), open(tmp_path / "link", "w", opener=open_regular):
+        pass
+    assert not (tmp_path / "file").exists()
+    (tmp_path / "file").write_bytes(b"content")
+    assert read_file(tmp_path / "link", 7) == b"content"
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with open(tmp_path / "x", "wb") as file:
+        file.truncate(2**40)  # a hole: it takes no room on the disk
+    with pytest.raises(
+        UnusableFile, match=r"it has 1,099,511,627,776 bytes, at most 9 are allowed"
+    ):
+        read_file(tmp_path / "x", 9)
+
+
+def test_a_file_without_a_size_is_read_up_to_the_limit():
+    assert read_file("/proc/self/stat", 2**16).startswith(str(os.getpid()).encode())
+    with pytest.raises(UnusableFile, match="at most 9 are allowed"):
+        read_file("/proc/self/stat", 9)
+
+
+def test_a_file_is_written_whole_over_a_pipe_and_not_through_a_link_in_its_way(tmp_path):
+    os.mkfifo(tmp_path / "x")
+    with whole_file(tmp_path / "x") as file:
+        file.write(b"content")
+    assert (tmp_path / "x").read_bytes() == b"content"
+    (tmp_path / ".x.partial").symlink_to(tmp_path / "other")
+    with pytest.raises(UnusableFile), whole_file(tmp_path / "x"):
+        pass
+    assert (tmp_path / "x").read_bytes() == b"content"
+    assert not (tmp_path / "other").exists()

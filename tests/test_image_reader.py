@@ -16,7 +16,7 @@ from PIL import Image
 from test_png_check import CHANNELS, LEGAL, PALETTE, written
 
 from pipeline import image_reader, png_check
-from pipeline.image_reader import Answer, read_images, read_regular_file
+from pipeline.image_reader import Answer, read_images, read_raw
 
 SIZE = 6
 
@@ -288,25 +288,25 @@ def test_equal_pixels_have_equal_digests_and_others_have_not(tmp_path):
 
 def test_reads_plain_files_only(tmp_path):
     (tmp_path / "plain").write_bytes(b"content")
-    assert read_regular_file(str(tmp_path / "plain")) == b"content"
+    assert read_raw(str(tmp_path / "plain"), 99) == b"content"
     (tmp_path / "link").symlink_to("plain")
     os.mkfifo(tmp_path / "pipe")
     for path, reason in [
-        (tmp_path / "link", "Too many levels of symbolic links"),
-        (tmp_path / "pipe", "it is not a plain file"),
-        (Path("/dev/null"), "it is not a plain file"),
-        (tmp_path, "it is not a plain file"),
+        (tmp_path / "link", "it is a link"),
+        (tmp_path / "pipe", "it is a pipe, expected a file"),
+        (Path("/dev/null"), "it is a device, expected a file"),
+        (tmp_path, "it is a folder, expected a file"),
     ]:
         with pytest.raises(OSError, match=reason):
-            read_regular_file(str(path))
+            read_raw(str(path), 99)
 
 
 def test_what_cannot_be_read_is_closed_again(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     before = set(Path("/proc/self/fd").iterdir())
     for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(OSError, match="plain"):
-            read_regular_file(str(path))
+        with pytest.raises(OSError, match="expected a file"):
+            read_raw(str(path), 99)
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 

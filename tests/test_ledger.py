@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import constants
-from pipeline import safe_pickle
+from pipeline import ledger, safe_pickle
 from pipeline.ledger import Ledger, entries_in
 from pipeline.stage import log
 
@@ -244,3 +244,39 @@ def test_forgetting_what_is_not_there_writes_nothing(recorded):
     inode = recorded.stat().st_ino
     Ledger(recorded, never).forget("never there")
     assert recorded.stat().st_ino == inode
+
+
+NO_FILES = {
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "full folder": lambda path: (path / "x").mkdir(parents=True),
+    "broken link": lambda path: path.symlink_to("nowhere"),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("what", NO_FILES)
+def test_what_is_no_file_is_kept_aside_and_the_record_rebuilt(path, what, caplog, monkeypatch):
+    monkeypatch.setattr(log, "propagate", True)
+    NO_FILES[what](path)
+    assert entries_in(path) == {}
+    assert Ledger(path, rebuild).entries == REBUILT
+    assert entries_in(path) == REBUILT
+    (aside,) = path.parent.glob("*.damaged-*")
+    assert aside.is_symlink() or not aside.is_file()
+    assert "model_training_settings.pkl is damaged (it is a" in caplog.text
+
+
+def test_a_record_of_entries_nested_beyond_reason_is_rebuilt(path):
+    for depth in (*range(880, 1000, 5), 100_000):
+        text = '"a": {"state": ' + "[" * depth + "]" * depth + "}"
+        path.write_bytes(ledger._framed([text]))
+        assert Ledger(path, rebuild).entries.keys() in ({"a"}, REBUILT.keys())
+
+
+def test_a_record_of_100_000_runs_is_within_the_limit(path):
+    entry = {"state": "trained", "name": "x" * constants.MOST_IN_NAME, "accuracy": 0.123456789}
+    entry |= {"model": "a model with a name", "seconds": 12.345, "images": 60_000, "epochs": 20}
+    content = ledger._dump({f"{number:064}": entry for number in range(100_000)})
+    assert len(content) < constants.MOST_RECORD_BYTES

@@ -10,8 +10,9 @@ from test_fitting import DEFAULTS, Listener, model_file, split
 import data_ingestion
 import model_analysis
 import model_training
-from helper import UserError, read_json
+from helper import UserError
 from pipeline import fitting, safe_pickle
+from pipeline.metadata import read_json
 from pipeline.model_file import build
 from pipeline.own_classes import has_own_classes, written_out
 from pipeline.quiet_keras import import_keras

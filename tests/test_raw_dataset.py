@@ -361,15 +361,17 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     folder = small(tmp_path)
     for name in ("a.png", "groundtruth.csv"):
         with open(folder / "train" / name, "wb") as file:
-            file.truncate(256 * 2**20 + 1)  # a hole: it takes no room on the disk
+            file.truncate(2**30 + 1)  # a hole: it takes no room on the disk
     tracemalloc.start()
     assert found_in(folder) == [
-        "train/groundtruth.csv cannot be read: it is larger than 268,435,456 bytes."
+        "train/groundtruth.csv cannot be read: it has 1,073,741,825 bytes, at most 1,073,741,824"
+        " are allowed."
         " Make it readable."
     ]
     write_rows(folder, "train", {"a.png": "dog"})
     assert refusals(folder) == [
-        "train/a.png (row 1) cannot be read: it is larger than 268,435,456 bytes."
+        "train/a.png (row 1) cannot be read: it has 1,073,741,825 bytes, at most 268,435,456 are"
+        " allowed."
         " Replace the image."
     ]
     assert tracemalloc.get_traced_memory()[1] < 2**20

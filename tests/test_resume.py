@@ -1,3 +1,6 @@
+import json
+import os
+
 import numpy as np
 import pytest
 
@@ -47,3 +50,29 @@ def test_every_flipped_bit_and_every_cut_is_noticed(kept):
         path.write_bytes(content[:length])
         with pytest.raises(resume.NothingToResume):
             resume.load(kept, "a")
+
+
+@pytest.mark.parametrize("epochs", ["2", -1, 10**400, [2], None, True])
+def test_a_head_of_another_type_counts_no_epochs(kept, epochs):
+    (kept / resume.FILE).write_bytes(
+        b"digest\n" + json.dumps({"key": "a", "epochs": epochs}).encode()
+    )
+    assert resume.epochs_done(kept, "a") == 0
+
+
+@pytest.mark.parametrize("more", [{"logs": {"x": "y"}}, {"logs": {"x": -1}}, {"seconds": "1"}])
+def test_a_state_of_another_shape_is_nothing_to_go_on_from(kept, more):
+    resume.save(kept, "a", 2, {**STATE, **more})
+    with pytest.raises(resume.NothingToResume):
+        resume.load(kept, "a")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_nothing_to_go_on_from_and_is_written_over(kept):
+    (kept / resume.FILE).unlink()
+    os.mkfifo(kept / resume.FILE)
+    with pytest.raises(resume.NothingToResume):
+        resume.load(kept, "a")
+    assert resume.epochs_done(kept, "a") == 0
+    resume.save(kept, "a", 2, STATE)
+    assert resume.epochs_done(kept, "a") == 2

@@ -10,6 +10,7 @@ import pytest
 
 import constants
 import model_training
+import run_queue
 from pipeline import safe_pickle
 from run_queue import Run, RunQueue
 
@@ -353,7 +354,10 @@ def test_a_dataset_whose_description_cannot_be_read_for_now_is_no_other_dataset(
     description.symlink_to(description)
     assert one_run.keys() == []
     [problem] = one_run.queue.problems
-    assert "cannot be read: Too many levels of symbolic links. Make it readable." in problem
+    assert problem == (
+        f"{description} cannot be read: it is a link to no file, expected a file."
+        " Put another file there."
+    )
     aside.replace(description)
     assert one_run.keys() == before
 
@@ -503,13 +507,39 @@ def test_a_folder_with_the_name_of_a_file_is_named_and_in_nobodys_way(one_run):
     (one_run.datasets / "folder.pkl").mkdir()
     assert one_run.keys() == before
     assert sorted(one_run.queue.problems) == sorted(
-        f"{path} cannot be read: Is a directory. Make it readable."
+        f"{path} cannot be read: it is a folder, expected a file. Put another file there."
         for path in (
             one_run.models / "folder.py",
             one_run.sets / "folder.toml",
             one_run.datasets / "folder.pkl",
         )
     )
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_is_named_and_in_nobodys_way(one_run, make):
+    before = one_run.keys()
+    one_run.dataset("described")
+    keys = one_run.keys()
+    paths = [one_run.models / "x.py", one_run.sets / "x.toml", one_run.datasets / "x.pkl"]
+    described = one_run.datasets / "described.json"
+    described.unlink()
+    for path in (*paths, described):
+        make(path)
+    assert one_run.keys() == before != keys
+    assert sorted(
+        problem.split(" cannot be read: it is a ")[0] for problem in one_run.queue.problems
+    ) == [str(path) for path in sorted([*paths, described])]
+
+
+def test_a_model_file_that_is_too_large_is_not_parsed(one_run):
+    before, path = one_run.keys(), one_run.model("x", text="PRIORITY = 1" + "+1" * 2**18)
+    assert one_run.keys() == before
+    assert one_run.queue.problems == [
+        f"{path} cannot be read: it has 524,300 bytes, at most 262,144 are allowed."
+        " Put another file there."
+    ]
 
 
 def test_problems_go_when_their_cause_goes(one_run):
@@ -522,11 +552,17 @@ def test_problems_go_when_their_cause_goes(one_run):
     assert one_run.queue.problems == []
 
 
-def test_a_file_that_went_while_we_looked_is_no_problem(one_run):
-    before = one_run.keys()
-    (one_run.models / "gone.py").symlink_to("nowhere")
-    (one_run.datasets / "gone.pkl").symlink_to("nowhere")
-    (one_run.sets / "gone.toml").symlink_to("nowhere")
+def test_a_file_that_went_while_we_looked_is_no_problem(one_run, monkeypatch):
+    before, gone = one_run.keys(), [one_run.model("gone"), one_run.set("gone", "epochs = 7\n")]
+    list_files = run_queue._files
+
+    def list_then_remove(folder):
+        files = list_files(folder)
+        for path in gone:
+            path.unlink(missing_ok=True)
+        return files
+
+    monkeypatch.setattr(run_queue, "_files", list_then_remove)
     assert one_run.keys() == before
     assert one_run.queue.problems == []
 

@@ -143,6 +143,32 @@ def test_an_entry_without_figures_is_shown_without(place):
     assert (place.table()[0].state, place.table()[0].result) == ("trained", "")
 
 
+def test_entries_and_counts_of_another_type_are_not_known(place):
+    run = place.runs()[0]
+    (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
+    strange = {"state": "trained", "name": run.plain_name, "accuracy": "0.9", "epochs": [3]}
+    strange |= {"model": 7, "seconds": "1", "images": 0}
+    entries = {run.key: strange, "a": {"state": ["failed"]}, "b": {"images": 0, "epochs": 0}}
+    place.record(constants.TRAINING_RECORD, entries)
+    for path in (place.data / "dataset").glob("*.json"):
+        path.write_text('{"counts": [30, 9]}')
+    table = place.table()
+    assert [(row.state, row.result, row.eta) for row in table] == [
+        ("trained", "", None),
+        *[("waiting", "", None)] * 3,
+    ]
+    assert run_table.as_text(table)
+
+
+def test_an_analysis_without_a_figure_is_shown_without(place):
+    run = place.runs()[0]
+    (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
+    place.record(constants.TRAINING_RECORD, {run.key: trained(run)})
+    entry = {"run": run.plain_name, "state": "analyzed", "accuracy": [1]}
+    place.record(constants.ANALYSIS_RECORD, {"digest": entry})
+    assert (place.table()[0].state, place.table()[0].result) == ("analyzed", "")
+
+
 def test_a_damaged_record_is_left_alone(place):
     path = place.data / constants.TRAINING_RECORD
     path.write_bytes(b"damaged")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import constants
-from helper import read_json
 from pipeline import safe_pickle
+from pipeline.metadata import read_json
 from pipeline.quiet_keras import import_keras
 from pipeline.safe_pickle import PickleError, digest, load, loads, publish
 

@@ -237,3 +237,14 @@ def test_a_data_folder_with_odd_characters_works(tmp_path, start):
     process = start("data_ingestion.py", "--data", data, "--once", "--settle", "0")
     process.wait_for("ingested as dataset")
     assert process.end() == 0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_a_lock_that_is_no_file_ends_it_with_a_sentence(data, start, make):
+    make(data / ".ingestion.lock")
+    process = start("data_ingestion.py", "--data", data, "--once")
+    assert process.end() == 1
+    [line] = process.lines
+    assert "cannot read or write" in line
+    assert line.endswith("expected a file. Move it away.")

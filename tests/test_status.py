@@ -7,9 +7,10 @@ import pytest
 from conftest import make_raw_dataset
 
 import constants
-from helper import UserError, read_json
+from helper import UserError
 from pipeline import status as module
 from pipeline.log_lines import log, start_logging
+from pipeline.metadata import read_json
 from pipeline.status import Status
 from prove import patience
 
