@@ -166,7 +166,7 @@ class Work:
             path.unlink(missing_ok=True)
 
     def outcome(self) -> list:
-        content = safe_pickle.load(self.checkpoint)
+        content = safe_pickle.load(self.checkpoint, allow_model=True)
         return [*content["model"].get_weights(), *content["history"].values()]
 
 

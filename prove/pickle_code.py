@@ -1,7 +1,8 @@
 """To load a pickle never runs code, opens a file or imports what it names; honest models load.
 
 Each callable of the modules that could do harm is asked for in five ways; opcodes are drawn by
-chance; model archives try every way out of Keras. The interpreter itself reports what happens. What
+chance; models name each class and function of Keras, in a checkpoint and where no model belongs. The
+interpreter itself reports what happens, Keras's settings are compared, and strace sees the worst. What
 would take forever, or all memory, is refused soon.
 """
 
@@ -12,13 +13,10 @@ import random
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 import constants
@@ -27,7 +25,8 @@ from pipeline.model_file import build
 from pipeline.own_classes import written_out
 from pipeline.quiet_keras import import_keras
 from pipeline.safe_pickle import PickleError
-from prove import Result, some
+from prove import Result, model_probes, some
+from tests import honest_models
 from tests import test_safe_pickle as known
 from tests.test_safe_pickle import called, in_first_layer, model_pickle, named, text, whole
 
@@ -67,17 +66,6 @@ HARMFUL = (
         "glob.",
     ),
 )
-# What Keras itself does when it unpacks an honest archive.
-UNPACKING = ("import", "open", "exec", "compile", "tempfile.", "os.listdir", "os.scandir")
-UNPACKING += (
-    "os.remove",
-    "os.rmdir",
-    "os.mkdir",
-    "shutil.rmtree",
-    "os.chmod",
-    "marshal.loads",
-    "os.putenv",
-)
 SOON, MOST_MEGABYTES = (
     30.0,
     50,
@@ -101,12 +89,16 @@ def prove(full: bool) -> Result:
                 (lambda one=one: _goes_on(*one) for one in _with_more_behind()),
                 (lambda one=one: _takes_too_much(*one) for one in _greedy()),
                 (lambda one=one: _model_refused(*one) for one in _escapes(canary)),
+                (lambda one=one: _model_refused(*one) for one in _named(canary, full)),
                 (lambda one=one: _honest(*one) for one in _models(Path(folder), full)),
             )
             for attempt in attempts:
                 tried += 1
                 if problem := attempt():
                     violations.append(problem)
+            if full and model_probes.can_watch():
+                tried += 1
+                violations += model_probes.opened_outside()[:1]
         finally:
             sys.path.remove(folder)
     figure = f"{tried:,} pickles, {len(violations)} that ran something or were judged wrongly"
@@ -191,12 +183,12 @@ PIECES += [text("os"), text("system"), text("_unpickle_model"), text("__globals_
 PIECES += [b"(", b"t", b"R", b"o", b"b", b"\x85", b"\x86", b"\x81", b"\x92", b"}", b"K\x01"] * 4
 
 
-def _load(content: bytes, ignored: tuple[str, ...] = ()) -> tuple[list[str], str, object]:
+def _load(content: bytes, allow_model: bool = True) -> tuple[list[str], str, object]:
     """What loading it does, how it is refused ("" if it is not), and what it gives."""
     global _heard
     heard = _heard = []
     try:
-        loaded, refusal = safe_pickle.loads(content, "x.pkl"), ""
+        loaded, refusal = safe_pickle.loads(content, "x.pkl", allow_model), ""
     except PickleError as error:
         loaded, refusal = None, str(error)
     except Exception as error:
@@ -204,7 +196,7 @@ def _load(content: bytes, ignored: tuple[str, ...] = ()) -> tuple[list[str], str
         heard.append(f"{type(error).__name__}: {error}")
     finally:
         _heard = None
-    return [one for one in heard if "canary" in one or not one.startswith(ignored)], refusal, loaded
+    return heard, refusal, loaded
 
 
 @cache
@@ -220,10 +212,9 @@ def _hear(event: str, arguments: tuple) -> None:
 def _escapes(canary: Path) -> Iterator[tuple[str, bytes]]:
     """Model archives that try to run code, or to read a file, when Keras loads them."""
     archive = _archive(_sequential())
-    _load(model_pickle(archive))  # what Keras imports on its first use counts for nothing
+    _load(model_pickle(archive))  # what is imported on the first use counts for nothing
     for what, change in (known.KERAS_ESCAPES | _more_escapes(canary)).items():
         yield what, model_pickle(known.changed(archive, change))
-    yield "weights in another file", model_pickle(_with_outside_weights(archive, canary))
     yield "Lambda as code", pickle.dumps({"model": _with_lambda()})
     yield from _registered(archive)
 
@@ -295,40 +286,32 @@ def _more_escapes(canary: Path) -> dict[str, Callable[[dict], object]]:
     }
 
 
-def _with_outside_weights(archive: bytes, canary: Path) -> bytes:
-    """Each array of the weights is a link to one in another HDF5 file."""
-    other = canary.with_suffix(".h5")
-    with h5py.File(other, "w") as file:
-        file["a"] = np.zeros((3, 3, 3, 2), np.float32)
-    written = BytesIO()
-    with zipfile.ZipFile(BytesIO(archive)) as old, zipfile.ZipFile(written, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            new.writestr(name, _linked(content, other) if name.endswith(".h5") else content)
-    return written.getvalue()
-
-
-def _linked(content: bytes, other: Path) -> bytes:
-    changed = BytesIO(content)
-    with h5py.File(changed, "r+") as file:
-        arrays = []
-        file.visititems(lambda name, item: arrays.append(name) if hasattr(item, "shape") else None)
-        for name in arrays:
-            del file[name]
-            file[name] = h5py.ExternalLink(str(other), "a")
-    return changed.getvalue()
-
-
 def _with_lambda() -> object:
     layers = import_keras().layers
     return import_keras().Sequential([layers.Input((2,)), layers.Lambda(lambda x: x + 1)])
 
 
-def _model_refused(name: str, content: bytes) -> str | None:
-    heard, refusal, _ = _load(content, UNPACKING)
+def _named(canary: Path, full: bool) -> Iterator[tuple[str, bytes, bool]]:
+    """Each name of Keras in each way in a checkpoint, and in one way where no model belongs."""
+    probes = model_probes.Probes(canary)
+    for name in some(model_probes.names(), full, 60):
+        for number, (what, archive) in enumerate(probes.of(name)):
+            yield what, model_pickle(archive), True
+            if number == 0:
+                yield f"{what} in a dataset", model_pickle(archive), False
+    for what, archive in probes.hostile(800_000_000 if full else 2**20):
+        yield what, model_pickle(archive), True
+
+
+def _model_refused(name: str, content: bytes, allow_model: bool = True) -> str | None:
+    before = model_probes.settings()
+    heard, refusal, _ = _load(content, allow_model)
     if heard:
         return f"{name}: {heard}"
-    return None if refusal else f"{name}: loaded"
+    if model_probes.settings() != before:
+        return f"{name}: changed a setting"
+    reasons = ("holds a model with",) if allow_model else ("asks for a Keras model where none",)
+    return None if any(one in refusal for one in reasons) else f"{name}: {refusal or 'loaded'}"
 
 
 def _sequential() -> object:
@@ -385,10 +368,15 @@ def build_model(input_shape, num_classes):
 
 
 def _models(folder: Path, full: bool) -> Iterator[tuple[str, object]]:
-    """A model of each shipped kind, one with all that a functional one may have, a subclassed one."""
+    """A model of each shipped kind, some with all that README allows, a subclassed one, backbones."""
     own = folder / "functional.py", folder / "subclassed.py"
     for path, code in zip(own, (FUNCTIONAL, SUBCLASSED), strict=True):
         path.write_text(code)
+    if full:
+        yield "layers", honest_models.of_layers()
+        yield "operations", honest_models.of_operations()
+        for name in honest_models.BACKBONES:
+            yield name, honest_models.of_backbone(name)
     for path in (*own, *sorted(constants.MODELS.glob("*.py"))):
         for size in (32, 48) if full else (32,):
             yield f"{path.stem} {size}", build(path, (size, size, 3), 10)
