@@ -1,6 +1,6 @@
 """What does each of many raw datasets cost that are dropped at once? And do all of them arrive?
 
-python benchmarks/many_folders.py        some minutes
+python benchmarks/many_folders.py        some minutes; with QUICK=1: one
 """
 
 import hashlib
