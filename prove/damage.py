@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from helper import UserError, description_path
-from model_analysis import load_checkpoint
 from pipeline import ledger, resume
+from pipeline.checkpoint import load_checkpoint
 from pipeline.dataset import load_split
 from prove import Result, warm
 from prove.account import key_of
