@@ -107,6 +107,8 @@ def _by_chance(reader: str) -> tuple[int, str]:
         for _ in range(draw.randint(1, 4)):
             place = draw.randrange(len(content) + 1)
             content[place : place + draw.randrange(3)] = draw.randbytes(draw.randrange(3))
+        if draw.random() < 0.1:
+            del content[draw.randrange(len(content) + 1) :]
         try:
             READERS[reader](bytes(content))
         except Exception as error:

@@ -47,7 +47,7 @@ ENDED = {"trained", "failed"}
 
 
 def prove(full: bool) -> Result:
-    draw, tries, violations = random.Random(9), 100 if full else 1, []
+    draw, tries, violations = random.Random(9), 100 if full else 3, []
     with tempfile.TemporaryDirectory(prefix="prove-") as folder:
         work = Work(Path(folder).resolve())
         with TrainingProcesses(work.news.set) as work.processes:
