@@ -65,8 +65,8 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "a content that is there is not written again",
         "data_ingestion.py",
-        "known = self._ingested_on_disk().get(raw.digest)",
-        "known = None",
+        "name = self.published.name_of(raw.digest)",
+        "name = None",
         "once_each",
     ),
     _mutant(
@@ -93,8 +93,8 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "the watch is mended while the stage waits",
         "pipeline/folder_watch.py",
-        "self._woken.wait(max(0.0, pause)), self._mend()",
-        "self._woken.wait(max(0.0, pause)), False",
+        "            mended = self._mend()\n",
+        "            mended = False\n",
         "vanishing",
     ),
     _mutant(
@@ -127,9 +127,9 @@ WHAT_IS_DROPPED_IN = (
     ),
     _mutant(
         "raw data is only read",
-        "pipeline/image_reader.py",
-        "    parts = [os.read(descriptor, status.st_size + 1)]\n",
-        "    parts = [os.read(descriptor, status.st_size + 1)]\n    os.utime(descriptor)\n",
+        "pipeline/raw_dataset.py",
+        "    split = Split()\n    try:\n",
+        "    split = Split()\n    try:\n        os.utime(folder)\n",
         "raw_data",
     ),
 )
@@ -213,9 +213,9 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "a dataset that was begun keeps its name",
-        "data_ingestion.py",
-        "name = self._name_begun(raw.digest) or self._new_name()",
-        "name = self._new_name()",
+        "pipeline/published.py",
+        "name = self._begun.get(content)",
+        "name = None",
         "kill power_loss",
     ),
     _mutant(
@@ -256,8 +256,8 @@ WHAT_GOES_WRONG = (
     _mutant(
         "a disk that refuses is tried again",
         "pipeline/stage.py",
-        "            if not is_disk_trouble(error):\n                raise\n            if once:",
-        "            if True:\n                raise\n            if once:",
+        "            if not is_disk_trouble(error):\n                raise\n            if error.errno",
+        "            if True:\n                raise\n            if error.errno",
         "failing_calls disk_full",
     ),
     _mutant(
@@ -464,20 +464,6 @@ WHAT_IS_LET_IN = (
         "pickle_code",
     ),
     _mutant(
-        "a model is loaded in Keras's safe mode",
-        "pipeline/safe_pickle.py",
-        "compile=False, safe_mode=True)",
-        "compile=False, safe_mode=False)",
-        "pickle_code",
-    ),
-    _mutant(
-        "a class that is registered is not handed out",
-        "pipeline/safe_pickle.py",
-        "    registered.clear()\n",
-        "",
-        "pickle_code",
-    ),
-    _mutant(
         "nothing follows the end of a pickle",
         "pipeline/safe_pickle.py",
         "whole = not file.read(1)",
@@ -537,14 +523,14 @@ WHAT_IS_LET_IN = (
 HOW_A_STAGE_LIVES = (
     _mutant(
         "one process of a stage holds the lock",
-        "pipeline/stage.py",
+        "pipeline/lock.py",
         "fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
         "one_process",
     ),
     _mutant(
         "the others say which process it is",
-        "pipeline/stage.py",
+        "pipeline/lock.py",
         '            self.file.write(f"{os.getpid()}\\n")\n',
         "",
         "one_process",
@@ -557,10 +543,10 @@ HOW_A_STAGE_LIVES = (
         "stops",
     ),
     _mutant(
-        "what was being written is removed on a stop",
-        "helper.py",
-        "    except BaseException as error:\n",
-        "    except Exception as error:\n",
+        "a stop is heeded at once",
+        "pipeline/stage.py",
+        "    _stop_asked.set()\n    raise KeyboardInterrupt\n",
+        "    _stop_asked.set()\n",
         "stops",
     ),
     _mutant(

@@ -45,6 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", choices=[*PROOFS, []], metavar="PROOF")
     names = set(parser.parse_args(arguments).names or PROOFS)
     chosen = [mutant for mutant in MUTANTS if names & set(mutant.proofs)]
+    try:
+        for mutant in chosen:
+            mutated(mutant, (constants.ROOT / mutant.file).read_text())
+    except Unfit as unfit:
+        print(unfit)
+        return 1
     began, green = time.monotonic(), 0
     print(HEADER, flush=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -131,7 +137,8 @@ def _outcome(folder: Path, proof: str) -> tuple[str, bool]:
         return f"{tried - held:,} of {tried:,}", True
     if process.returncode == 0:
         return "**nothing: it stays green**", False
-    return f"**not judged: {said.strip().splitlines()[-1][:200]}**", False
+    last = (said.strip().splitlines() or ["nothing said"])[-1]
+    return f"**not judged: {last[:200]}**", False
 
 
 def _end_session(process: int) -> None:

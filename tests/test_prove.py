@@ -153,6 +153,17 @@ def test_a_mutant_that_does_not_fit_is_a_sentence(text):
         mutate.mutated(mutant, text)
 
 
+def test_no_proof_is_tried_while_a_mutant_does_not_fit(monkeypatch, capsys):
+    unfit = Mutant("it is guarded", "helper.py", "no such guard", "", ("outside",))
+    monkeypatch.setattr(mutate, "MUTANTS", [GUARDED, unfit])
+    assert mutate.main(["outside"]) == 1
+    [said] = capsys.readouterr().out.splitlines()
+    assert said.startswith(
+        'prove/mutants.py, "it is guarded": its old text is 0 times in helper.py, '
+    )
+    assert said.endswith(" Make the mutant fit the code: 'no such guard'")
+
+
 GUARDED = Mutant(
     "a path is bare", "pipeline/groundtruth.py", "parts[-1], label)", "file, label)", ("outside",)
 )
