@@ -28,7 +28,7 @@ MOST_IN_NAME = 255 - len(".confusion_matrix_.pkl.png.partial")
 
 # Bytes that a file may have, so that no reader of a dropped file runs out of memory. The largest that
 # the project writes: a description with 10,000 long class names, a record of 100,000 runs.
-MOST_JSON_BYTES = 2**26
+MOST_JSON_BYTES = 2**25
 MOST_RECORD_BYTES = 2**27
 MOST_TABLE_BYTES = 2**30  # a groundtruth.csv of 10 million rows has a fifth of it
 MOST_MODEL_BYTES = 2**18

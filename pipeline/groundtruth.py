@@ -56,6 +56,9 @@ def read_rows(content: bytes, split: str, files: set[str]) -> list[Row]:
                 f"{place}, row {number}: {printable(row.file)} is listed in row {earlier} already."
                 " Delete one of the two rows."
             )
+        if problem and len(wrong) == constants.MOST_WRONG_ROWS:
+            wrong.append(f"{place}, row {number}: this row and those after it were not looked at.")
+            break
         if problem:
             wrong.append(problem)
         else:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from helper import UserError, printable, shown
+import constants
+from helper import UserError, printable, read_file, shown
 
 
 class HyperparameterError(UserError):
@@ -75,11 +76,13 @@ def read_hyperparameters(path: Path) -> dict[str, object]:
     Raises:
         HyperparameterError: no TOML, an unknown key, or a value of a wrong type or out of range.
     """
+    content = read_file(path, constants.MOST_SET_BYTES)
+    _check_dots(path, content)
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        found = tomllib.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
         raise HyperparameterError(
-            f"{shown(path)} is no TOML file ({printable(error)}). Correct that line."
+            f"{shown(path)} is no TOML file ({_shortened(printable(error), 200)}). Correct that line."
         ) from None
     found = dict(_flat(found))
     for key, value in found.items():
@@ -88,6 +91,17 @@ def read_hyperparameters(path: Path) -> dict[str, object]:
         key: type(setting.default)(found.get(key, setting.default))
         for key, setting in SETTINGS.items()
     }
+
+
+def _check_dots(path: Path, content: bytes) -> None:
+    """Before it is parsed: of a key with n dots, tomllib keeps each beginning, n * n / 2 names."""
+    for number, line in enumerate(content.split(b"\n"), 1):
+        dots = line.count(b".")
+        if dots > constants.MOST_DOTS:
+            raise HyperparameterError(
+                f"{shown(path)}, line {number}: {dots:,} dots, at most {constants.MOST_DOTS} are allowed"
+                " in a line. Shorten it."
+            )
 
 
 def _flat(table: dict, before: str = "") -> Iterator[tuple[str, object]]:
@@ -104,7 +118,9 @@ def _check(file: str, key: str, value: object) -> None:
     if key not in SETTINGS:
         near = difflib.get_close_matches(key, SETTINGS, n=1)
         help_text = f'Did you mean "{near[0]}"?' if near else f"Known keys: {', '.join(SETTINGS)}."
-        raise HyperparameterError(f'{file}: unknown key "{printable(key)}". {help_text}')
+        raise HyperparameterError(
+            f'{file}: unknown key "{_shortened(printable(key))}". {help_text}'
+        )
     if not SETTINGS[key].accepts(value):
         raise HyperparameterError(
             f"{file}: {key} is {_in_short(value)}, expected {SETTINGS[key].allowed()}."
@@ -116,5 +132,9 @@ def _in_short(value: object) -> str:
         text = printable(value)
     except ValueError:  # Python does not spell out a number of more than 4300 digits
         text = "a number of thousands of digits"
-    text = text if len(text) <= 60 else text[:57] + "..."
+    text = _shortened(text)
     return f'"{text}"' if isinstance(value, str) else text
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

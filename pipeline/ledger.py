@@ -12,7 +12,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from pickletools import genops
 from typing import Generic, TypeVar
 
 import constants
@@ -20,6 +22,8 @@ from helper import UnusableFile, flush_folder, read_file, sha256_of, shown, whol
 from pipeline import safe_pickle
 from pipeline.stage import log
 
+LARGE = 2**20  # bytes
+MOST_STEPS = 20  # that a pickle machine takes to read a record; it takes half as many
 Entry = TypeVar("Entry")
 
 
@@ -137,6 +141,8 @@ def _read(path: Path) -> dict[str, dict]:
         safe_pickle.PickleError: the file is damaged.
     """
     content = read_file(path, constants.MOST_RECORD_BYTES)
+    if len(content) > LARGE and not _is_mostly_text(content):
+        raise safe_pickle.PickleError("it holds no entries")
     record = safe_pickle.loads(content, "the record")
     text = record.get("entries") if isinstance(record, dict) else None
     try:
@@ -151,3 +157,11 @@ def _read(path: Path) -> dict[str, dict]:
     if not unchanged:
         raise safe_pickle.PickleError("its digest does not match")
     return entries
+
+
+def _is_mostly_text(content: bytes) -> bool:
+    """Whether it is a few long values: of millions of short ones each takes 100 bytes to load."""
+    try:
+        return len(list(islice(genops(content), MOST_STEPS + 1))) <= MOST_STEPS
+    except ValueError:
+        return False

@@ -34,6 +34,7 @@ PROOFS = (
     "any_csv",
     "any_json",
     "outside",
+    "large_inputs",
     "true_png",
     "pickle_code",
     "bad_checkpoints",

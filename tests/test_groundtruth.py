@@ -475,3 +475,11 @@ def test_damaged_bytes_give_rows_or_a_reason():
             refused += 1
             assert all(said.startswith(PLACE) for said in error.problems)
     assert 1000 < refused < 3000
+
+
+def test_after_thousands_of_wrong_rows_no_further_row_is_looked_at(monkeypatch):
+    monkeypatch.setattr(constants, "MOST_WRONG_ROWS", 3)
+    found = complaints("a.png,1\n" + "b\n" * 9)
+    assert len(found) == 4
+    assert found[3] == "row 5: this row and those after it were not looked at."
+    assert len(complaints("a.png,1\n" + "b\n" * 3)) == 3

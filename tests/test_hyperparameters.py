@@ -245,3 +245,34 @@ def test_mutated_sets_give_settings_or_a_sentence_and_nothing_else(read):
             assert all(SETTINGS[key].accepts(value) for key, value in found.items())
             outcomes["settings"] += 1
     assert min(outcomes.values()) > 100, outcomes
+
+
+# What would take too much memory is refused before it is parsed.
+
+
+def test_a_set_that_is_too_large_is_not_read(tmp_path):
+    path = tmp_path / "large.toml"
+    path.write_text("#" * (constants.MOST_SET_BYTES + 1))
+    with pytest.raises(OSError, match="it has 65,537 bytes, at most 65,536 are allowed"):
+        read_hyperparameters(path)
+    path.write_text("#" * constants.MOST_SET_BYTES)
+    assert read_hyperparameters(path)["epochs"] == 20
+
+
+@pytest.mark.parametrize(
+    "text", ["a{}=1", '"#"{}=1', "[a{}]", "[[a{}]]", 'x = ["""\n#""", {{a{}=1}}]', "x = 1{}"]
+)
+def test_a_key_of_thousands_of_dots_is_refused_before_it_is_parsed(tmp_path, text, monkeypatch):
+    monkeypatch.setattr(tomllib, "loads", None)
+    path = tmp_path / "dots.toml"
+    path.write_text("epochs = 3\n" + text.format(".a" * 65))
+    with pytest.raises(HyperparameterError, match=r"line [23]: 65 dots, at most 64 are allowed"):
+        read_hyperparameters(path)
+
+
+@pytest.mark.parametrize("nested", ["[", "{a="])
+def test_values_nested_thousands_of_times_are_refused(tmp_path, nested):
+    path = tmp_path / "deep.toml"
+    path.write_text("a = " + nested * 20_000)
+    with pytest.raises(HyperparameterError, match=r"deep\.toml is no TOML file"):
+        read_hyperparameters(path)

@@ -280,3 +280,5 @@ def test_a_record_of_100_000_runs_is_within_the_limit(path):
     entry |= {"model": "a model with a name", "seconds": 12.345, "images": 60_000, "epochs": 20}
     content = ledger._dump({f"{number:064}": entry for number in range(100_000)})
     assert len(content) < constants.MOST_RECORD_BYTES
+    path.write_bytes(content)
+    assert len(entries_in(path)) == 100_000
