@@ -34,6 +34,7 @@ PROOFS = (
     "any_csv",
     "any_json",
     "outside",
+    "only_files",
     "large_inputs",
     "true_png",
     "pickle_code",
