@@ -86,6 +86,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_itemcollected(item: pytest.Function) -> None:
+    """Who starts the stages as processes takes seconds."""
+    if "start" in item.fixturenames:
+        item.add_marker(pytest.mark.slow)
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """No bytes in the name of a test: nobody can read them, and a clock may be among them."""
     return argname if isinstance(val, bytes) else None

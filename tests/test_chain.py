@@ -14,6 +14,8 @@ from conftest import ROOT, Process, make_raw_dataset
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+pytestmark = pytest.mark.slow
+
 STAGES = {
     "data_ingestion.py": [],
     "model_training.py": ["--models", "cnn", "--hyperparameters", "default"],

@@ -20,6 +20,8 @@ from pipeline.leaderboard import Leaderboard
 from pipeline.metadata import read_json
 from pipeline.models_by_datasets import ModelsByDatasets
 
+pytestmark = pytest.mark.slow
+
 
 def ingest(data, name, **keywords):
     """The name of a new dataset."""

@@ -15,6 +15,8 @@ from pipeline import evaluation, safe_pickle
 from pipeline.dataset import load_split
 from pipeline.evaluation import EvaluationError, Evaluator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def test_split(data, dataset):

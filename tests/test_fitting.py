@@ -10,6 +10,8 @@ from pipeline.hyperparameters import SETTINGS
 from pipeline.model_file import build
 from pipeline.quiet_keras import import_keras
 
+pytestmark = pytest.mark.slow
+
 keras = import_keras()
 DEFAULTS = {key: setting.default for key, setting in SETTINGS.items()}
 

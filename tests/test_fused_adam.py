@@ -4,6 +4,8 @@ import pytest
 from pipeline import fused_adam
 from pipeline.quiet_keras import import_keras
 
+pytestmark = pytest.mark.slow
+
 keras = import_keras()
 
 

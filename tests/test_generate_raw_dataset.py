@@ -206,6 +206,7 @@ def test_an_interrupt_between_two_images_leaves_nothing(tmp_path, monkeypatch, c
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_refuses_a_file_leaves_nothing_but_one_line(tmp_path):
     def small_files_only():
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # images fit, their list does not
@@ -337,6 +338,7 @@ def test_mnist_keeps_its_numbers(tmp_path, monkeypatch):
     assert labels == [*range(10), *range(10)]
 
 
+@pytest.mark.slow
 def test_fashion_mnist_comes_out_of_keras_without_tensorflows_chatter(tmp_path):
     cache = idx_folder(tmp_path / "datasets" / "fashion-mnist", side=28, end=".gz")
     arguments = command("--source", "fashion_mnist", "--output", tmp_path / "d")
@@ -350,6 +352,7 @@ def test_fashion_mnist_comes_out_of_keras_without_tensorflows_chatter(tmp_path):
     assert labels == ["T-shirt/top", "Trouser", "Pullover", "Dress"] * 5
 
 
+@pytest.mark.slow
 def test_without_a_network_one_sentence_names_the_way_out(tmp_path):
     nowhere = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "", "KERAS_HOME": str(tmp_path)}
     arguments = command("--source", "cifar10", "--output", tmp_path / "d")

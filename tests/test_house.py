@@ -199,6 +199,7 @@ def libraries():
     return sorted(name for name in names if name.split(".")[0] not in ours)
 
 
+@pytest.mark.slow
 def test_importing_a_module_changes_nothing():
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules().values()]
     ended = subprocess.run(

@@ -15,6 +15,8 @@ import constants
 import model_analysis
 from helper import UserError, sha256_of
 
+pytestmark = pytest.mark.slow
+
 
 def analyze(data):
     return model_analysis.main(["--data", str(data), "--once"])

@@ -21,6 +21,8 @@ from pipeline import trainer
 from pipeline.hyperparameters import SETTINGS
 from run_queue import RunQueue
 
+pytestmark = pytest.mark.slow
+
 TINY = """
 from keras import Input, Sequential, layers
 

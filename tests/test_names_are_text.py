@@ -94,6 +94,7 @@ def chain(tmp_path_factory):
     return data, "".join(printed), drops
 
 
+@pytest.mark.slow
 def test_each_line_of_the_log_is_one_line_of_text(chain):
     lines = chain[1].split("\n")
     assert lines.pop() == ""

@@ -17,6 +17,8 @@ from pipeline.model_file import build
 from pipeline.own_classes import has_own_classes, written_out
 from pipeline.quiet_keras import import_keras
 
+pytestmark = pytest.mark.slow
+
 keras = import_keras()
 
 HEAD = """

@@ -9,6 +9,8 @@ from pictures import HOSTILE, METADATA, has_colour, margin_is_white, opened, pix
 
 from pipeline import drawing, plots, words
 
+pytestmark = pytest.mark.slow
+
 NAN = float("nan")
 
 

@@ -16,6 +16,8 @@ from helper import sha256_of
 from pipeline import safe_pickle
 from pipeline.ledger import entries_in
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 from keras import Input, Sequential, layers
 

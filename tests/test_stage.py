@@ -14,6 +14,8 @@ from helper import UserError
 from pipeline import lock, stage
 from pipeline.run_table import is_locked
 
+pytestmark = pytest.mark.slow
+
 
 def test_only_one_process_at_a_time_and_it_is_named(tmp_path):
     with lock.only_process("training", tmp_path):

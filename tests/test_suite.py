@@ -7,6 +7,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Python imports this by itself before all else, in a process where it is on the path.
 LATER = """
 import time

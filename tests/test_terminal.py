@@ -8,6 +8,8 @@ from conftest import ROOT
 
 from pipeline.terminal import INTERRUPTED, UNREAD, run_script
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = (
     "data_ingestion.py",
     "model_training.py",
