@@ -37,7 +37,7 @@ OBJECT = {
     *("module", "class_name", "config", "registered_name", "shared_object_id"),
     *("build_config", "compile_config"),
 }
-NAME = re.compile(r"[\w .:()+-]{1,200}")
+NAME = re.compile(r"[\w .,:;=#@()\[\]+-]{1,200}")  # no path
 KEY = re.compile(r"[A-Za-z_]\w{0,60}", re.ASCII)
 AXES = re.compile(r"[A-Za-z.,> -]{1,200}")
 

@@ -125,9 +125,8 @@ class Probes:
             yield what, with_weights(self.honest, change)
         for what, change in hostile_models.attacks(self.canary).items():
             yield what, changed(self.honest, change)
-        for member in ("config.json", "model.weights.h5"):
-            members = {**self.members, member: b" " * bomb}
-            yield f"bomb as {member}", archive_with(members, zipfile.ZIP_DEFLATED)
+        members = {**self.members, "config.json": b" " * bomb}
+        yield "bomb", archive_with(members, zipfile.ZIP_DEFLATED)
 
 
 def _smallest() -> object:
