@@ -283,4 +283,4 @@ def _is_too_large(name: str, path: Path) -> str | None:
     with open(path, "wb") as file:
         file.truncate(constants.MAX_IMAGE_BYTES + 1)
     damaged = read_images(str(path.parent), [path.name], 1, memoryview(bytearray(3))).damaged
-    return None if "larger than" in damaged[0] else f"{name}: {damaged}"
+    return None if "are allowed" in damaged[0] else f"{name}: {damaged}"
