@@ -5,7 +5,7 @@ alone and once together with its stage. Then the stage is started again and ends
 """
 
 from prove import Result, some, tried, warm
-from prove.scenes import CHECKPOINT, FIRST, RUN, SCENES, TRAINING, Prepared, prepared
+from prove.scenes import CHECKPOINT, FIRST, NEXT_RUN, SCENES, TRAINING, Prepared, prepared
 from prove.system_calls import Point, need_strace
 
 Case = tuple[Prepared, Point, bool]
@@ -14,7 +14,7 @@ NAMING = ("rename", "unlink")  # between two of these, no name comes, changes or
 
 def prove(full: bool) -> Result:
     need_strace()
-    scenes = SCENES if full else (FIRST, RUN, CHECKPOINT)
+    scenes = SCENES if full else (FIRST, NEXT_RUN, CHECKPOINT)
     cases = [case for scene in prepared(*scenes) for case in _cases(scene)]
     if not full:  # each order of the names, and some of what is half-written
         others = [case for case in cases if case[1].name not in NAMING]

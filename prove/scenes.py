@@ -191,6 +191,13 @@ def waiting_run(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
+def next_run(folder: Path) -> None:
+    """Another set after a run that is recorded: the record is not made from what there is."""
+    waiting_run(folder)
+    RUN.run(folder)
+    (folder / "sets" / "other.toml").write_text(SET + "seed = 2\n")
+
+
 def begun_run(folder: Path) -> None:
     """A run that was killed while it kept the state after its second epoch."""
     waiting_run(folder)
@@ -227,6 +234,7 @@ def bad_checkpoint(folder: Path) -> None:
 FIRST = Scene("first dataset", INGESTION, first_dataset)
 NEXT = Scene("next dataset", INGESTION, next_dataset)
 RUN = Scene("run", TRAINING, waiting_run)
+NEXT_RUN = Scene("next run", TRAINING, next_run)
 BEGUN = Scene("begun run", TRAINING, begun_run)
 CHECKPOINT = Scene("checkpoint", ANALYSIS, new_checkpoint)
 SCENES = (
@@ -236,6 +244,7 @@ SCENES = (
     Scene("bad dataset", INGESTION, bad_dataset, status=1),
     Scene("damaged record", INGESTION, damaged_record),
     RUN,
+    NEXT_RUN,
     BEGUN,
     Scene("begun run without its state", TRAINING, begun_run_without_state),
     Scene("bad run", TRAINING, bad_run, status=1),
