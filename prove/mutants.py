@@ -71,7 +71,7 @@ WHAT_IS_DROPPED_IN = (
     ),
     _mutant(
         "a name comes after all that are taken",
-        "helper.py",
+        "pipeline/dataset.py",
         "now = max(now, used + timedelta(microseconds=1))",
         "pass",
         "clock_jumps",
@@ -184,7 +184,7 @@ WHAT_GOES_WRONG = (
             self._enter(place, sight, content=raw.digest)
             self._publish(place, raw, began, check)
 """,
-        "kill power_loss",
+        "kill",
     ),
     _mutant(
         "a report is written first, recorded second",
@@ -197,7 +197,7 @@ WHAT_GOES_WRONG = (
         self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
         keep_trying(lambda: self._write(pictures, report), log.error, self.once)
 """,
-        "kill power_loss",
+        "kill",
     ),
     _mutant(
         "a pickle gets its name after its description",
@@ -367,16 +367,44 @@ WHAT_IS_LET_IN = (
     _mutant(
         "no link is followed to an image",
         "pipeline/image_reader.py",
-        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
-        "os.O_RDONLY | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NOFOLLOW)",
+        "os.O_RDONLY)",
         "outside",
     ),
     _mutant(
         "no pipe is waited for",
-        "pipeline/image_reader.py",
-        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
-        "os.O_RDONLY | os.O_NOFOLLOW",
-        "outside",
+        "helper.py",
+        "flags |= os.O_NONBLOCK | os.O_NOCTTY |",
+        "flags |= os.O_NOCTTY |",
+        "outside only_files",
+    ),
+    _mutant(
+        "what is no file is said to be none",
+        "helper.py",
+        "        if link or error.errno in (errno.EISDIR, errno.ENXIO):\n",
+        "        if False:\n",
+        "only_files",
+    ),
+    _mutant(
+        "what is no object is read as none",
+        "pipeline/metadata.py",
+        "return content if isinstance(content, dict) else {}",
+        "return content",
+        "any_json",
+    ),
+    _mutant(
+        "JSON that is nested too deep is read as none",
+        "pipeline/metadata.py",
+        "    except (ValueError, RecursionError):\n        return {}\n",
+        "    except ValueError:\n        return {}\n",
+        "any_json",
+    ),
+    _mutant(
+        "a line of a set has no more dots than are allowed",
+        "pipeline/hyperparameters.py",
+        "if dots > constants.MOST_DOTS:",
+        "if False:",
+        "large_inputs",
     ),
     _mutant(
         "the checksum of each chunk fits",
@@ -400,9 +428,9 @@ WHAT_IS_LET_IN = (
         "true_png",
     ),
     _mutant(
-        "a PNG is no larger than is allowed",
-        "pipeline/image_reader.py",
-        "if status.st_size > constants.MAX_IMAGE_BYTES:",
+        "a file is no larger than is allowed",
+        "helper.py",
+        "if (size := max(size, len(content))) > most:",
         "if False:",
         "true_png",
     ),
@@ -551,9 +579,9 @@ HOW_A_STAGE_LIVES = (
     ),
     _mutant(
         "each file that was read is closed",
-        "pipeline/image_reader.py",
-        "            os.close(descriptor)\n",
-        "            pass\n",
+        "helper.py",
+        "    finally:\n        os.close(descriptor)\n    if (size",
+        "    finally:\n        pass\n    if (size",
         "long_life",
     ),
     _mutant(

@@ -26,7 +26,7 @@ from prove import PROOFS
 from prove.mutants import MUTANTS, Mutant
 
 AT_ONCE = 2  # copies of the project
-LONGEST = 600.0  # seconds for one proof: a stage without a guard may hang
+LONGEST = 1800.0  # seconds for one proof: a stage without a guard may hang
 COUNTS = re.compile(r"^\| \w+: .* \| ([\d,]+) \| ([\d,]+) \| .* \| \d+ \|$", re.MULTILINE)
 HEADER = "| without the guard | in | the proof | was broken in |\n| --- | --- | --- | ---: |"
 
