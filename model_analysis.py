@@ -103,11 +103,14 @@ class Analysis:
         self.record = Ledger(options.data / constants.ANALYSIS_RECORD, self._analyzed_on_disk)
         self.all_well = True
         self._said: dict[Path, str] = {}
+        self._not_before: dict[Path, float] = {}  # what could not be read, until when it is left
 
     def next_task(self) -> Task | None:
         """The most urgent checkpoint that is neither analyzed nor failed."""
         for checkpoint in self.inventory.checkpoints:
             path = checkpoint.path
+            if time.monotonic() < self._not_before.get(path, 0.0):
+                continue
             try:
                 digest = checkpoint.sha256
                 if self._is_done(digest, self.inventory.reports.get(checkpoint.run)):
@@ -133,11 +136,11 @@ class Analysis:
             return self._fail(task, str(error))
         except FileNotFoundError:
             return None  # it went, or was replaced: the next look will tell
-        except OSError as error:  # for now
+        except OSError as error:  # for now: the others go first
             self._say_once(
                 task.path, f"cannot be read: {error.strerror or error}. Make it readable."
             )
-            time.sleep(constants.RETRY)
+            self._not_before[task.path] = time.monotonic() + constants.RETRY
             return None
         except Exception as error:
             heed_stop()

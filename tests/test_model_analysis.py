@@ -1,3 +1,4 @@
+import errno
 import json
 import pickle
 import re
@@ -14,6 +15,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 import constants
 import model_analysis
 from helper import UserError, sha256_of
+from pipeline.evaluation import Evaluator
 
 pytestmark = pytest.mark.slow
 
@@ -264,6 +266,28 @@ def test_a_damaged_checkpoint_is_noticed(data, dataset, capsys):
     path.write_bytes(content)
     assert analyze(data) == 1
     assert "is damaged: its SHA-256 is not the one in" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_stops_no_other(
+    data, dataset, capsys, monkeypatch
+):
+    put_checkpoint(data, f"{dataset}__z__z", dataset, {"model_priority": 9}, seed=1)
+    put_checkpoint(data, dataset, dataset)
+    evaluate = Evaluator.evaluate
+
+    def evaluate_on_a_bad_disk(self, path, *arguments):
+        if path.stem.endswith("z"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return evaluate(self, path, *arguments)
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate_on_a_bad_disk)
+    assert analyze(data) == 1
+    said = capsys.readouterr().out
+    assert said.count("__z__z: cannot be read: Input/output error. Make it readable.") == 1
+    assert f"{dataset}: analyzed in" in said
+    monkeypatch.undo()
+    assert analyze(data) == 0
+    assert f"{dataset}__z__z: analyzed in" in capsys.readouterr().out
 
 
 def test_a_fault_with_one_checkpoint_stops_no_other(data, dataset, capsys, monkeypatch):
