@@ -4,9 +4,7 @@ To load a pickle means to run what it says, so a file found in a folder is never
 `pickle.load`. This loader imports nothing that a file names: it hands out functions of its own for
 NumPy arrays and Keras models, the only types here beside plain ones, and refuses every other name.
 
-What is covered: code in the pickle itself, whatever a Keras model names (keras_archive), a model
-where none belongs, damaged bytes (the SHA-256 in the description), bytes after the end. What is not:
-a description that somebody rewrote to fit a changed file that holds allowed types only.
+Not covered: a description that somebody rewrote to fit a changed file that holds allowed types only.
 """
 
 import hashlib
@@ -253,8 +251,7 @@ def _array(
 class _Places:
     """How many values a pickle may still hold: no more than it has bytes, and one model at most.
 
-    A list that holds one list twice, which holds one list twice, and so on: 100 such lists fit in
-    1 kB and are 2**100 values to whoever walks through them.
+    A list that holds one list twice, and that another twice, and so on: 100 of them are 2**100 values.
     """
 
     def __init__(self, left: int, models: int):
@@ -313,7 +310,7 @@ class _Model(_Fixed):
 
 @contextmanager
 def _nothing_registered(keras: ModuleType) -> Iterator[None]:
-    """Keras would hand each registered class, with all that it can do, to an archive that names it."""
+    """Keras would hand each registered class to an archive that names it."""
     registered = keras.saving.get_custom_objects()
     kept = dict(registered)
     registered.clear()

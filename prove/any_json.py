@@ -22,6 +22,7 @@ import run_queue
 from helper import digest_of
 from pipeline import leaderboard, ledger, resume, safe_pickle
 from pipeline.cross_tests import CrossTests
+from pipeline.evaluation import Evaluator
 from pipeline.inventory import Inventory
 from pipeline.leaderboard import Leaderboard
 from pipeline.log_lines import log
@@ -193,7 +194,8 @@ class Everything:
         list(training.waiting())
         ingestion = data_ingestion.Ingestion(self.data / "raw_dataset", options)
         ingestion.look()
-        ingestion._new_name(), ingestion._name_begun("x"), ingestion._ingested_on_disk()
+        ingestion.published.look_again()
+        ingestion.published.name_for("x"), ingestion._ingested_on_disk()
         ingestion._is_recorded(Path("x"), data_ingestion.Sight("f"))
         self._analyze(options)
         for run in self.runs:
@@ -203,12 +205,13 @@ class Everything:
     def _analyze(self, options: SimpleNamespace) -> None:
         inventory = Inventory(self.data)
         results = self.data / "model_analysis_results"
-        model_analysis.Analysis(inventory, options).next_task()
+        evaluator = Evaluator()
+        model_analysis.Analysis(inventory, evaluator, options).next_task()
         board = Leaderboard(inventory, results, once=True)
         board.standings = leaderboard.standings(inventory)
         for part in (leaderboard.lines(board.standings), leaderboard.best(board.standings)):
             str(part)
-        tests = CrossTests(inventory, board, results, once=True)
+        tests = CrossTests(inventory, board, evaluator, results, once=True)
         tests.next_test()
         if matrix := ModelsByDatasets(tests)._matrix():
             lines(matrix)

@@ -127,10 +127,11 @@ def _analyze(folder: Path, deed: str) -> str:
 
     def work() -> int:
         os.chdir(folder)
+        warm.talk_to(said)
         constants.EVALUATION_SILENCE = SILENCE
         constants.EVALUATION_MEMORY = 0.1
         _let_misbehave(deed)
-        return warm.run_script(ANALYSIS, ["--data", str(folder / "data"), "--once"], said)
+        return warm.run_script(ANALYSIS, ["--data", str(folder / "data"), "--once"])
 
     stage = warm.Forked(work)
     try:

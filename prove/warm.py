@@ -128,11 +128,12 @@ class Stage(Forked):
         ours, theirs = socket.socketpair()
 
         def work() -> int:
+            talk_to(said)
             # Where yama guards processes, one has to allow that a relative of it follows it.
             ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY)
             theirs.send(b"ready")
             theirs.recv(9)
-            return run_script(script, options, said, die_together)
+            return run_script(script, options, die_together)
 
         super().__init__(work)
         ours.recv(9)
@@ -159,16 +160,16 @@ class Stage(Forked):
             super().wait(patience(LONGEST))
 
 
-def _talk_to(path: Path) -> None:
+def talk_to(path: Path) -> None:
+    """What this process says from here on goes to the file `path`."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
 
 
-def run_script(script: str, options: list[str], said: Path, die_together: bool = False) -> int:
-    """Run a stage's script in this process, which must be warm; what it says goes to the file `said`."""
-    _talk_to(said)
+def run_script(script: str, options: list[str], die_together: bool = False) -> int:
+    """Run a stage's script in this process, which must be warm."""
     from pipeline import fork_server
 
     # The lock of a progress bar would have a name otherwise, and outlive a killed process.

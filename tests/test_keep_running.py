@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from prove import patience
+
 SOON = """
 import sys, constants
 constants.RESTART, constants.RESTART_MOST, constants.RAN_WELL = 0.01, 0.04, {ran_well}
@@ -61,7 +63,7 @@ def times(path, *programs):
 
 def test_what_is_killed_is_started_again_with_a_pause_that_grows_to_a_limit(keep, tmp_path):
     keeper = keep(times(tmp_path / "runs", *[KILL_ITSELF] * 4, "print('well')"))
-    said, _ = keeper.communicate(timeout=60)
+    said, _ = keeper.communicate(timeout=patience())
     assert keeper.returncode == 0
     pauses = ["0.01", "0.02", "0.04", "0.04"]
     python = Path(sys.executable).name
@@ -76,7 +78,7 @@ def test_after_it_ran_well_the_pause_is_as_at_first(keep, tmp_path):
     well = f"import time; time.sleep(0.6); {KILL_ITSELF}"
     program = times(tmp_path / "runs", KILL_ITSELF, KILL_ITSELF, well, "0")
     keeper = keep(program, "-c", SOON.format(ran_well=0.5))
-    said, _ = keeper.communicate(timeout=60)
+    said, _ = keeper.communicate(timeout=patience())
     pauses = [line.split(" again in ")[1] for line in said.splitlines()]
     assert pauses == ["0.01 s", "0.02 s", "0.01 s"]
 
@@ -84,7 +86,7 @@ def test_after_it_ran_well_the_pause_is_as_at_first(keep, tmp_path):
 @pytest.mark.parametrize("status", [0, 1, 2, 130])
 def test_what_ends_by_itself_is_not_started_again(keep, status):
     keeper = keep(f"print('once'); raise SystemExit({status})")
-    said, _ = keeper.communicate(timeout=60)
+    said, _ = keeper.communicate(timeout=patience())
     assert (said, keeper.returncode) == ("once\n", status)
 
 
@@ -97,7 +99,7 @@ def test_a_stage_that_ended_by_a_fault_is_started_again(keep, tmp_path):
         """
     program = textwrap.dedent(fault).format(str(tmp_path / "data"))
     keeper = keep(times(tmp_path / "runs", program, "0"))
-    said, _ = keeper.communicate(timeout=60)
+    said, _ = keeper.communicate(timeout=patience())
     assert "ingestion | ended by a fault of its own" in said
     assert "ZeroDivisionError" in said
     assert "ended with exit status 70; starting it again in 0.01 s" in said
@@ -106,7 +108,7 @@ def test_a_stage_that_ended_by_a_fault_is_started_again(keep, tmp_path):
 
 def test_what_somebody_stopped_is_not_started_again(keep):
     keeper = keep("import os; os.kill(os.getpid(), 15)")
-    assert keeper.communicate(timeout=60)[0] == ""
+    assert keeper.communicate(timeout=patience())[0] == ""
     assert keeper.returncode == 128 + signal.SIGTERM
 
 
@@ -115,7 +117,7 @@ def test_a_stop_ends_the_pause_at_once(keep, number):
     keeper = keep(KILL_ITSELF, "-c", SOON.replace("0.01, 0.04", "600, 600").format(ran_well=60))
     assert "starting it again in 600 s" in keeper.stdout.readline()
     keeper.send_signal(number)
-    assert keeper.communicate(timeout=60)[0].endswith(" | stopped\n")
+    assert keeper.communicate(timeout=patience())[0].endswith(" | stopped\n")
     assert keeper.returncode == 0
 
 
@@ -128,8 +130,8 @@ def test_the_pause_ends_when_nobody_reads_any_more(keep):
 
 def test_a_signal_to_the_group_reaches_the_program_once(keep):
     program = """
-        import signal, time
-        signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+        import os, signal, time
+        signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"asked\\n"))
         print("ready", flush=True)
         signal.pause()
         time.sleep(0.05)
@@ -137,7 +139,7 @@ def test_a_signal_to_the_group_reaches_the_program_once(keep):
     keeper = keep(program)
     assert keeper.stdout.readline() == "ready\n"
     os.killpg(keeper.pid, signal.SIGTERM)
-    assert keeper.communicate(timeout=60)[0] == "asked\n"
+    assert keeper.communicate(timeout=patience())[0] == "asked\n"
 
 
 def test_a_signal_to_it_alone_is_passed_on(keep):

@@ -9,6 +9,7 @@ import pytest
 from conftest import put_report
 from pictures import HOSTILE, margin_is_white, opened
 
+from helper import UserError
 from pipeline import board_plots, leaderboard, stage
 from pipeline.hyperparameters import SETTINGS
 from pipeline.inventory import Inventory
@@ -165,7 +166,9 @@ def test_dying_between_picture_and_table_leaves_no_picture_of_yesterday(data):
     put_report(data, "d__b__x", "d", 0.6)
     blocked = results(data, ".leaderboard.csv.partial")
     blocked.mkdir()  # so that it dies just before the table
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(
+        UserError, match=r"\.leaderboard\.csv: a folder has its name\. Move it away\."
+    ):
         update(data)
     assert picture(data) != old[0]
     assert results(data).read_bytes() == old[1]

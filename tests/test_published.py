@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from pipeline import published
+from pipeline.metadata import DatasetDescription
 from pipeline.published import Published
 
 FIRST, SECOND = "2999-01-01 00:00:00.000000", "2999-01-01 00:00:00.000001"
@@ -85,7 +85,7 @@ def test_a_description_that_the_disk_does_not_give_is_no_new_dataset(tmp_path, p
     def fail(path):
         raise OSError(5, os.strerror(5), str(path))
 
-    monkeypatch.setattr(published, "read_json", fail)
+    monkeypatch.setattr(DatasetDescription, "beside", fail)
     with pytest.raises(OSError, match="Input/output error"):
         Published(tmp_path).name_of("one")
 
@@ -93,8 +93,8 @@ def test_a_description_that_the_disk_does_not_give_is_no_new_dataset(tmp_path, p
 def test_a_series_of_datasets_lists_the_folder_once(tmp_path, put, monkeypatch):
     for number in range(20):
         put(f"old {number}", f"old {number}")
-    reads, read = [], published.read_json
-    monkeypatch.setattr(published, "read_json", lambda path: reads.append(path) or read(path))
+    reads, read = [], DatasetDescription.beside
+    monkeypatch.setattr(DatasetDescription, "beside", lambda path: reads.append(path) or read(path))
     datasets = Published(tmp_path)
     for number in range(20):
         content = f"new {number}"
