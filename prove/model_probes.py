@@ -125,6 +125,8 @@ class Probes:
             yield what, with_weights(self.honest, change)
         for what, change in hostile_models.attacks(self.canary).items():
             yield what, changed(self.honest, change)
+        at_once = hostile_models.with_operation("keras.src.ops.numpy.Tile", 1, 2**20)
+        yield "a call without a tensor", changed(self.honest, at_once)
         members = {**self.members, "config.json": b" " * bomb}
         yield "bomb", archive_with(members, zipfile.ZIP_DEFLATED)
 
