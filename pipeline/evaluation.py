@@ -11,6 +11,7 @@ import mmap
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -231,10 +232,11 @@ class _Worker:
         raise EvaluationError(f"testing it made no progress for {seconds:g} s, so it was ended.")
 
     def _reason_of_death(self) -> str:
-        self.process.join(constants.STOP)
-        if self.process.is_alive():  # it closed the pipe, and goes on
-            self.process.kill()
-            self.process.join()
+        # It may have closed all that tells of its end, and go on.
+        timer = threading.Timer(constants.STOP, self.process.kill)
+        timer.start()
+        self.process.join()
+        timer.cancel()
         end = fork_server.describe_end(self.process, self._log_file)
         return f"the process that tests it {end.rstrip('.')}"
 

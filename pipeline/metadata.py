@@ -321,9 +321,11 @@ def text_in(content: dict, key: str) -> str | None:
 
 
 def file_name_in(content: dict, key: str) -> str | None:
-    """A text that names a file in a folder, and none beyond it."""
+    """A text that names a file in a folder, and none beyond it, and is no longer than names may be."""
     name = text_in(content, key)
-    return None if name in (None, "", ".", "..") or "/" in name or "\0" in name else name
+    if name in (None, "", ".", "..") or "/" in name or "\0" in name:
+        return None
+    return name if len(name.encode("utf-8", "surrogatepass")) <= constants.MOST_IN_NAME else None
 
 
 def number_in(content: dict, key: str) -> float | None:

@@ -80,7 +80,7 @@ def test_class_names_are_known_all_or_none():
     assert names(["a", [["b"]]]) == names(["a", None]) == names("ab") == ()
 
 
-@pytest.mark.parametrize("name", ["../x", "/x", "", "..", "a\0b", 7])
+@pytest.mark.parametrize("name", ["../x", "/x", "", "..", "a\0b", 7, "x" * 222, "\u732b" * 74])
 def test_a_name_in_a_record_leads_to_no_other_folder(name):
     assert TrainingEntry.of({"name": name}).name is None
     assert AnalysisEntry.of({"run": name}).run is None
