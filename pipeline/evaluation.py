@@ -106,25 +106,25 @@ class Evaluator:
             EvaluationError: two processes failed at it, one after the other (a single failure may be
                 the process's fault), or one made no progress.
         """
+
+        def attempt() -> Evaluation:
+            self.prepare(checkpoint, sha256)
+            return self._predict(split, progress)
+
         try:
-            return self._evaluate(checkpoint, sha256, split, progress)
+            return attempt()
         except _Failed as failure:
             log.warning("%s: %s; trying again in another process", checkpoint.stem, failure)
         try:
-            return self._evaluate(checkpoint, sha256, split, progress)
+            return attempt()
         except _Failed as failure:
             for line in filter(str.strip, failure.details.splitlines()):
                 log.error("%s: %s", checkpoint.stem, line)
             raise EvaluationError(f"{failure}, in two processes.") from None
 
-    def _evaluate(
-        self,
-        checkpoint: Path,
-        sha256: str,
-        split: dict[str, np.ndarray],
-        progress: Callable[[int], object],
+    def _predict(
+        self, split: dict[str, np.ndarray], progress: Callable[[int], object]
     ) -> Evaluation:
-        self.prepare(checkpoint, sha256)
         try:
             return self._worker.evaluate(split, progress)
         except BaseException as error:  # a stop, too
