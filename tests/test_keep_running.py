@@ -10,13 +10,18 @@ from conftest import ROOT
 
 from prove import patience
 
-SOON = """
+
+def keeper_program(pause=0.01, longest=0.04, ran_well=60, stopping=0.1):
+    """A keeper whose four times (in seconds) are these."""
+    return f"""
 import sys, constants
-constants.RESTART, constants.RESTART_MOST, constants.RAN_WELL = 0.01, 0.04, {ran_well}
+constants.RESTART, constants.RESTART_MOST, constants.RAN_WELL = {pause}, {longest}, {ran_well}
 from pipeline import keep_running
-keep_running.STOPPING = 0.1
+keep_running.STOPPING = {stopping}
 sys.exit(keep_running.main())
 """
+
+
 KILL_ITSELF = "import os; os.kill(os.getpid(), 9)"
 RUN_ON = "import time; print('running', flush=True); time.sleep(600)"
 
@@ -29,7 +34,7 @@ def keep():
     def keep_program(program, *first, **options):
         command = [sys.executable, "-c", textwrap.dedent(program)]
         keeper = subprocess.Popen(
-            [sys.executable, *(first or ["-c", SOON.format(ran_well=60)]), *command],
+            [sys.executable, *(first or ["-c", keeper_program()]), *command],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -74,10 +79,11 @@ def test_what_is_killed_is_started_again_with_a_pause_that_grows_to_a_limit(keep
     assert said.splitlines()[-1] == "well"
 
 
+@pytest.mark.slow
 def test_after_it_ran_well_the_pause_is_as_at_first(keep, tmp_path):
-    well = f"import time; time.sleep(0.6); {KILL_ITSELF}"
+    well = f"import time; time.sleep(4.1); {KILL_ITSELF}"
     program = times(tmp_path / "runs", KILL_ITSELF, KILL_ITSELF, well, "0")
-    keeper = keep(program, "-c", SOON.format(ran_well=0.5))
+    keeper = keep(program, "-c", keeper_program(ran_well=4))
     said, _ = keeper.communicate(timeout=patience())
     pauses = [line.split(" again in ")[1] for line in said.splitlines()]
     assert pauses == ["0.01 s", "0.02 s", "0.01 s"]
@@ -114,7 +120,7 @@ def test_what_somebody_stopped_is_not_started_again(keep):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_ends_the_pause_at_once(keep, number):
-    keeper = keep(KILL_ITSELF, "-c", SOON.replace("0.01, 0.04", "600, 600").format(ran_well=60))
+    keeper = keep(KILL_ITSELF, "-c", keeper_program(pause=600, longest=600))
     assert "starting it again in 600 s" in keeper.stdout.readline()
     keeper.send_signal(number)
     assert keeper.communicate(timeout=patience())[0].endswith(" | stopped\n")
@@ -122,7 +128,7 @@ def test_a_stop_ends_the_pause_at_once(keep, number):
 
 
 def test_the_pause_ends_when_nobody_reads_any_more(keep):
-    keeper = keep(KILL_ITSELF, "-c", SOON.replace("0.01, 0.04", "600, 600").format(ran_well=60))
+    keeper = keep(KILL_ITSELF, "-c", keeper_program(pause=600, longest=600))
     assert "starting it again in 600 s" in keeper.stdout.readline()
     keeper.stdout.close()
     assert keeper.wait(60) == 0
@@ -131,12 +137,13 @@ def test_the_pause_ends_when_nobody_reads_any_more(keep):
 def test_a_signal_to_the_group_reaches_the_program_once(keep):
     program = """
         import os, signal, time
-        signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"asked\\n"))
+        reads, writes = os.pipe()
+        signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"asked\\n") and os.write(writes, b"."))
         print("ready", flush=True)
-        signal.pause()
+        os.read(reads, 1)
         time.sleep(0.05)
         """
-    keeper = keep(program)
+    keeper = keep(program, "-c", keeper_program(stopping=600))
     assert keeper.stdout.readline() == "ready\n"
     os.killpg(keeper.pid, signal.SIGTERM)
     assert keeper.communicate(timeout=patience())[0] == "asked\n"
