@@ -20,6 +20,7 @@ def matrix_png(sections, names, title="Models by datasets", subtitles=("one", "t
     return board_plots.matrix_plot(title, subtitles, MODELS, names, sections, {"Datasets": "d"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lines", "columns", "sections"), [(1, 1, 1), (9, 3, 3), (5, 10, 6)])
 def test_a_matrix_of_any_size_is_a_picture_of_reasonable_size(lines, columns, sections):
     names = [f"20{number:02d}-01-01 00:00:00.000000" for number in range(columns)]

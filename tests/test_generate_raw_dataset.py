@@ -82,6 +82,7 @@ def stand_in(monkeypatch, source: str, shape: tuple[int, ...], classes: int, col
 # Digits: what a first try gets.
 
 
+@pytest.mark.slow
 def test_digits_become_a_stratified_raw_dataset(tmp_path, capsys):
     assert generate("--output", tmp_path / "d") == 0
     said = capsys.readouterr()
@@ -95,6 +96,7 @@ def test_digits_become_a_stratified_raw_dataset(tmp_path, capsys):
     assert (numpy.min(train[0]), numpy.max(train[0])) == (0, 255)
 
 
+@pytest.mark.slow
 def test_every_digit_is_in_exactly_one_split(tmp_path):
     from sklearn.datasets import load_digits
 

@@ -276,6 +276,7 @@ def test_what_is_shown_stays_on_one_line_and_moves_no_cursor(text, expected):
     assert printable(text) == expected
 
 
+@pytest.mark.slow
 def test_every_character_is_shown_as_something_printable():
     for code in range(sys.maxunicode + 1):
         if not printable(chr(code)).isprintable():

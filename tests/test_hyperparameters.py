@@ -223,6 +223,7 @@ def test_a_set_that_went_while_we_looked_is_no_wrong_set(tmp_path):
         read_hyperparameters(tmp_path / "none.toml")
 
 
+@pytest.mark.slow
 def test_mutated_sets_give_settings_or_a_sentence_and_nothing_else(read):
     draw = random.Random(20220608)
     shipped = SHIPPED.read_bytes()

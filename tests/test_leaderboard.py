@@ -270,6 +270,7 @@ def put_many(data, datasets, runs, name="model"):
             put_report(data, f"{dataset}__{name}{run}__set", dataset, accuracy, trained=trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("datasets", "runs"), [(1, 1), (3, 9), (1, 80), (30, 2), (7, 40)])
 def test_however_many_runs_there_are_the_picture_has_a_reasonable_size(data, datasets, runs):
     put_many(data, datasets, runs)

@@ -119,6 +119,7 @@ def without_flushing(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_flushing")
 def test_every_single_bit_flip_is_noticed_kept_aside_and_rebuilt(recorded):
     content = recorded.read_bytes()
@@ -275,6 +276,7 @@ def test_a_record_of_entries_nested_beyond_reason_is_rebuilt(path):
         assert Ledger(path, rebuild).entries.keys() in ({"a"}, REBUILT.keys())
 
 
+@pytest.mark.slow
 def test_a_record_of_100_000_runs_is_within_the_limit(path):
     entry = {"state": "trained", "name": "x" * constants.MOST_IN_NAME, "accuracy": 0.123456789}
     entry |= {"model": "a model with a name", "seconds": 12.345, "images": 60_000, "epochs": 20}

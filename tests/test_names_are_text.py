@@ -20,6 +20,8 @@ from test_model_training import TINY
 
 from helper import description_path, printable
 
+pytestmark = pytest.mark.slow
+
 LABELS = [
     "=cmd|' /C calc'!A0",
     "+1+1",
@@ -94,7 +96,6 @@ def chain(tmp_path_factory):
     return data, "".join(printed), drops
 
 
-@pytest.mark.slow
 def test_each_line_of_the_log_is_one_line_of_text(chain):
     lines = chain[1].split("\n")
     assert lines.pop() == ""

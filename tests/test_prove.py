@@ -104,6 +104,7 @@ def test_a_broken_or_untried_promise_is_told_by_the_exit_status(
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_several_promises_are_a_table(capfd):
     assert main(["--few", "outside", "any_csv"]) == 0
     table = capfd.readouterr().out.splitlines()
@@ -173,6 +174,7 @@ BROKEN = Mutant(
 )
 
 
+@pytest.mark.slow
 def test_a_proof_that_stays_green_or_fails_is_exit_status_1(monkeypatch, capsys):
     monkeypatch.setattr(mutate, "MUTANTS", [GUARDED])
     assert mutate.main(["outside"]) == 0

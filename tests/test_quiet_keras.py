@@ -2,7 +2,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import constants
+
+pytestmark = pytest.mark.slow
 
 IMPORT = "from pipeline.quiet_keras import import_keras; import_keras()"
 

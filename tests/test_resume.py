@@ -37,6 +37,7 @@ def test_what_is_forgotten_is_gone(kept):
     assert resume.epochs_done(kept, "a") == 0
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_and_every_cut_is_noticed(kept):
     path = kept / resume.FILE
     content = path.read_bytes()

@@ -630,6 +630,7 @@ def pairs(levels: int) -> bytes:
     return b")" + b"".join(b"\x94h" + bytes([level]) + b"\x86" for level in range(levels))
 
 
+@pytest.mark.slow
 def test_content_nested_too_deep_is_refused():
     for opening, closing in ((b"]", b"a"), (b"(", b"l"), (b"(", b"t"), (b"", b"\x85")):
         content = b"N" if not opening else b""

@@ -103,6 +103,7 @@ def test_since_is_when_it_began_what_it_does(status, data, written, monkeypatch)
     assert on_disk(data)["since"] == "d"
 
 
+@pytest.mark.slow
 def test_only_the_main_loop_gives_a_sign_of_life(status, data, written):
     """Its file is written by a thread, which must not make a loop that hangs look alive."""
     with status.kept("training", data):

@@ -2,7 +2,11 @@ import gc
 import threading
 from pathlib import Path
 
+import pytest
+
 from pipeline.training_process import TrainingProcesses
+
+pytestmark = pytest.mark.slow
 
 JOB = {"name": "run", "dataset": "gone.pkl", "model": "gone.py"}
 
