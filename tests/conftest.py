@@ -86,6 +86,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is slow as a whole is not even imported by the quick loop: TensorFlow takes seconds."""
+    quick = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
+    return (quick and "\npytestmark = pytest.mark.slow" in collection_path.read_text()) or None
+
+
 def pytest_itemcollected(item: pytest.Function) -> None:
     """Who starts the stages as processes takes seconds."""
     if "start" in item.fixturenames:

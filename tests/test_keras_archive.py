@@ -32,6 +32,8 @@ from pipeline.own_classes import written_out
 from pipeline.quiet_keras import import_keras
 from pipeline.safe_pickle import PickleError
 
+pytestmark = pytest.mark.slow
+
 keras = import_keras()
 layers = keras.layers
 
@@ -124,14 +126,12 @@ HONEST = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("what", HONEST)
 def test_an_honest_model_comes_back_with_equal_predictions(what):
     model = HONEST[what]()
     assert predicts_the_same(model, loaded(pickle.dumps(model)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("what", ["layers", "operations", "sequential"])
 def test_so_does_one_in_half_precision(what):
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -142,7 +142,6 @@ def test_so_does_one_in_half_precision(what):
     assert predicts_the_same(model, loaded(pickle.dumps(model)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["layers", "sequential"])
 def test_so_does_one_that_was_kept_with_its_optimizer(kind):
     """As checkpoints once were; it is not compiled any more."""
@@ -445,7 +444,6 @@ def test_an_archive_that_keras_would_not_write_is_refused(archive, what):
     assert refusal(change(archive)) == reason
 
 
-@pytest.mark.slow
 def test_a_bomb_takes_next_to_no_memory(archive):
     zeros = b" " * (200 * 2**20)
     members = {**members_of(archive), "config.json": zeros}
