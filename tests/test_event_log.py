@@ -9,6 +9,8 @@ from tensorboard.util import tensor_util
 
 from pipeline import event_log
 
+pytestmark = pytest.mark.slow
+
 
 def curve(folder, tag):
     """(step, value) of each point, as TensorBoard reads them."""

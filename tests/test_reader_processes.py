@@ -169,6 +169,8 @@ import sys
 import threading
 from pathlib import Path
 from pipeline.reader_processes import ImageReaders
+
+pytestmark = pytest.mark.slow
 folder = Path(sys.argv[1])
 files = [path.name for path in folder.iterdir()]
 try:

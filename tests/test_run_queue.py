@@ -323,6 +323,7 @@ class Life:
         return len(choices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "places"), [(0, 1), (1, 1), (2, 1), (3, 3), (4, 3), (5, 2)])
 def test_whatever_is_dropped_and_removed_meanwhile_each_choice_is_the_rules(folders, seed, places):
     life = Life(folders, seed, places)

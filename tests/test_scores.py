@@ -13,6 +13,8 @@ from pipeline.scores import (
     scores_by_class,
 )
 
+pytestmark = pytest.mark.slow
+
 # Six images of three classes; the fourth is a cat taken for a dog, the last a bird taken for a cat.
 PROBABILITIES = np.array(
     [

@@ -5,6 +5,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pipeline import resume, trainer
 
+pytestmark = pytest.mark.slow
+
 FIGURES = {"loss": 1.0, "val_loss": 2.0}
 
 
