@@ -26,14 +26,15 @@ def commands():
 
 
 def tree():
-    """(path, what it is) of each line of the tree of files."""
+    """(path, what it is) of each line of the tree of files; a line lies in the folder above it."""
     block = README.split("## The files")[1].split("```")[1]
-    folder = ""
+    folders = {0: ""}  # by how far a line in it is indented
     for line in block.strip("\n").splitlines():
-        indent, name = len(line) - len(line.lstrip()), line.split()[0]
-        if not indent and name.endswith("/"):
-            folder = name
-        yield (folder if indent else "") + name, line.split(maxsplit=1)[1]
+        indent, (name, text) = len(line) - len(line.lstrip()), line.split(maxsplit=1)
+        path = folders[indent] + name
+        if name.endswith("/"):
+            folders[indent + 4] = path
+        yield path, text
 
 
 def options(script):
@@ -75,9 +76,13 @@ def test_each_file_of_the_tree_exists_and_none_is_missing():
     described = dict(tree())
     for path in described:
         assert (ROOT / path).exists(), path
-    modules = {path.name for path in ROOT.glob("*.py")} | {
-        f"pipeline/{path.name}" for path in ROOT.glob("pipeline/*.py") if path.name != "__init__.py"
+    modules = {
+        str(path.relative_to(ROOT))
+        for pattern in ("*.py", "pipeline/**/*.py")
+        for path in ROOT.glob(pattern)
+        if path.name != "__init__.py"
     }
+    assert len(modules) > 40
     assert modules <= set(described)
 
 
