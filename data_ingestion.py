@@ -27,17 +27,21 @@ import PIL
 import constants
 from helper import UserError, shown
 from pipeline import safe_pickle
-from pipeline.folder_watch import FolderWatch
 from pipeline.groundtruth import RawDatasetError, first_few
 from pipeline.ledger import Ledger
-from pipeline.lock import stay_alone
 from pipeline.metadata import IngestionEntry
 from pipeline.published import Published
 from pipeline.raw_dataset import RawDataset, Stock, find_raw_datasets, problems, read, take_stock
-from pipeline.stage import counted, keep_trying, log, run_stage, stage_parser
-from pipeline.status import status
-from pipeline.terminal import run_script
-from pipeline.words import cannot_read
+from pipeline.stage.folder_watch import FolderWatch
+from pipeline.stage.lock import stay_alone
+from pipeline.stage.log_lines import log
+from pipeline.stage.options import stage_parser
+from pipeline.stage.process import run_stage
+from pipeline.stage.progress import counted
+from pipeline.stage.retry import keep_trying
+from pipeline.stage.status import status
+from pipeline.stage.terminal import run_script
+from pipeline.stage.text import cannot_read
 
 
 def main(arguments: list[str] | None = None) -> int:

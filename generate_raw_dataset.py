@@ -30,7 +30,7 @@ from pathlib import Path
 
 import constants
 from helper import UserError, flush_folder, printable, shown
-from pipeline.terminal import INTERRUPTED, run_script
+from pipeline.stage.terminal import INTERRUPTED, run_script
 
 SOURCES = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "idx")
 CLASS_NAMES = {

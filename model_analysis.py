@@ -35,15 +35,19 @@ from pipeline import safe_pickle, scores
 from pipeline.cross_tests import CrossTests
 from pipeline.dataset import load_split
 from pipeline.evaluation import Evaluator
-from pipeline.folder_watch import FolderWatch
 from pipeline.inventory import Inventory
 from pipeline.leaderboard import Leaderboard
 from pipeline.ledger import Ledger
 from pipeline.metadata import DatasetDescription, Report
 from pipeline.models_by_datasets import ModelsByDatasets
-from pipeline.stage import counted, heed_stop, keep_trying, log, run_stage, stage_parser
-from pipeline.status import status
-from pipeline.terminal import run_script
+from pipeline.stage.folder_watch import FolderWatch
+from pipeline.stage.log_lines import log
+from pipeline.stage.options import stage_parser
+from pipeline.stage.process import heed_stop, run_stage
+from pipeline.stage.progress import counted
+from pipeline.stage.retry import keep_trying
+from pipeline.stage.status import status
+from pipeline.stage.terminal import run_script
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,14 +22,18 @@ from pathlib import Path
 
 import constants
 from helper import UserError, shown
-from pipeline import machine, resume
-from pipeline.folder_watch import FolderWatch
+from pipeline import resume
 from pipeline.ledger import Ledger
-from pipeline.lock import lock_held
 from pipeline.metadata import CheckpointDescription, TrainingEntry
-from pipeline.stage import keep_trying, log, run_stage, stage_parser
-from pipeline.status import status
-from pipeline.terminal import run_script
+from pipeline.stage import devices
+from pipeline.stage.folder_watch import FolderWatch
+from pipeline.stage.lock import lock_held
+from pipeline.stage.log_lines import log
+from pipeline.stage.options import stage_parser
+from pipeline.stage.process import run_stage
+from pipeline.stage.retry import keep_trying
+from pipeline.stage.status import status
+from pipeline.stage.terminal import run_script
 from pipeline.training_process import TrainingProcesses
 from run_queue import Run, RunQueue
 
@@ -136,7 +140,7 @@ class Training:
     def __init__(self, queue: RunQueue, processes: TrainingProcesses, options: argparse.Namespace):
         self.queue, self.processes = queue, processes
         self.once, self.preempt = options.once, options.preempt
-        self.places = machine.places(options.workers)
+        self.places = devices.places(options.workers)
         self.checkpoints = options.data / constants.CHECKPOINTS
         self.record = Ledger(
             options.data / constants.TRAINING_RECORD, self._trained_on_disk, TrainingEntry.of
@@ -216,7 +220,7 @@ class Training:
         count = run.dataset.images
         images = "" if count is None else f"{count:,} images, "
         log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
-        share = machine.share([process.job for process in self.processes.running], self.places)
+        share = devices.share([process.job for process in self.processes.running], self.places)
         self.processes.start(run, self._job(run, name) | share)
 
     def _make_room(self, run: Run) -> None:

@@ -35,8 +35,8 @@ from pipeline import health, run_table, safe_pickle
 from pipeline.dataset import dataset_time
 from pipeline.hyperparameters import SETTINGS, read_hyperparameters
 from pipeline.metadata import DatasetDescription, read_json
-from pipeline.terminal import run_script
-from pipeline.words import cannot_read
+from pipeline.stage.terminal import run_script
+from pipeline.stage.text import cannot_read
 
 # A line of a model file that says its priority and nothing else.
 ITS_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)

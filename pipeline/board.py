@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helper import printable, read_file, whole_file
-from pipeline.stage import heed_stop, keep_trying, log
+from pipeline.stage.log_lines import log
+from pipeline.stage.process import heed_stop
+from pipeline.stage.retry import keep_trying
 
 # What a spreadsheet takes for the beginning of a formula, also in full width.
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")

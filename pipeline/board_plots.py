@@ -24,7 +24,7 @@ from pipeline.drawing import (
     text_width,
     write,
 )
-from pipeline.words import percent
+from pipeline.stage.text import percent
 
 SIZE = 9.5  # points, of the text in a table
 LINE = 0.27  # inches, from one line to the next

@@ -17,9 +17,10 @@ from pipeline.dataset import Kind, kind_of, load_split
 from pipeline.evaluation import Evaluator
 from pipeline.inventory import Checkpoint, Dataset, Inventory, Report
 from pipeline.leaderboard import Leaderboard, Standing
-from pipeline.log_lines import log
-from pipeline.stage import heed_stop, keep_trying
-from pipeline.status import status
+from pipeline.stage.log_lines import log
+from pipeline.stage.process import heed_stop
+from pipeline.stage.retry import keep_trying
+from pipeline.stage.status import status
 
 # No more takes part, so that the work stays bounded however many runs there are.
 MOST_DATASETS = 10  # the newest

@@ -10,7 +10,7 @@ from pathlib import Path
 import constants
 from helper import shown
 from pipeline.metadata import DatasetDescription, Report, said_in
-from pipeline.terminal import INTERRUPTED, run_script
+from pipeline.stage.terminal import INTERRUPTED, run_script
 
 STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")
 PATIENCE = 600  # seconds

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from helper import shown
-from pipeline.log_lines import warn_once
 from pipeline.metadata import said_in
+from pipeline.stage.log_lines import warn_once
 
 Told = TypeVar("Told")
 

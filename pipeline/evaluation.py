@@ -24,13 +24,18 @@ import numpy as np
 
 import constants
 from helper import UserError
-from pipeline import fork_server, machine, safe_pickle, shared_memory
-from pipeline.log_lines import log
+from pipeline import safe_pickle
 from pipeline.metadata import json_object
-from pipeline.status import status
+from pipeline.stage import devices, fork_server, shared_memory
+from pipeline.stage.log_lines import log
+from pipeline.stage.status import status
 
 # What the worker needs, and what the stage's script imports.
-PRELOAD = ("pipeline.evaluation_worker", "pipeline.models_by_datasets", "pipeline.folder_watch")
+PRELOAD = (
+    "pipeline.evaluation_worker",
+    "pipeline.models_by_datasets",
+    "pipeline.stage.folder_watch",
+)
 LARGEST_MESSAGE = 2**26  # bytes of JSON: a history of 100,000 epochs takes 8 MB
 SIGN_OF_LIFE = 1.0  # seconds between two of the stage, while it waits for the process
 
@@ -147,7 +152,7 @@ class _Worker:
         self.loaded: dict | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="evaluation-")
         self._connection, theirs = fork_server.context.Pipe()
-        memory = int(machine.memory() * constants.EVALUATION_MEMORY)
+        memory = int(devices.memory() * constants.EVALUATION_MEMORY)
         self._log_file = Path(self._folder.name) / "evaluation.log"
         arguments = [checkpoint, self._log_file, memory, theirs]
         self.process = fork_server.context.Process(target=_work, args=arguments, daemon=True)

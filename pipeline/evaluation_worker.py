@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from helper import UserError, shown
-from pipeline import fitting, fork_server, safe_pickle
+from pipeline import fitting, safe_pickle
 from pipeline.checkpoint import load_checkpoint
 from pipeline.metadata import run_in
+from pipeline.stage import fork_server
 
 
 def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) -> int:

@@ -9,7 +9,7 @@ import constants
 from helper import printable, read_file
 from pipeline.metadata import StageStatus, said_in
 from pipeline.run_table import aligned, in_words, is_locked
-from pipeline.status import STOPPED
+from pipeline.stage.status import STOPPED
 
 STAGES = ("ingestion", "training", "analysis")
 LONGEST_NUMBER = 100  # bytes

@@ -10,7 +10,6 @@ from helper import UserError, printable, shown
 from pipeline import safe_pickle
 from pipeline.dataset import dataset_time
 from pipeline.descriptions import Descriptions, files_in
-from pipeline.log_lines import warn_once
 from pipeline.metadata import (
     CheckpointDescription,
     CrossTested,
@@ -18,7 +17,8 @@ from pipeline.metadata import (
     Kind,
     Report,
 )
-from pipeline.words import cannot_read
+from pipeline.stage.log_lines import warn_once
+from pipeline.stage.text import cannot_read
 
 
 @dataclass(frozen=True)

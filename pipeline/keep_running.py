@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import constants
-from pipeline.log_lines import log, start_logging
-from pipeline.stage import ENDED_BY_A_FAULT, STOPS
-from pipeline.words import ending
+from pipeline.stage.log_lines import log, start_logging
+from pipeline.stage.process import ENDED_BY_A_FAULT, STOPS
+from pipeline.stage.text import ending
 
 STOPPING = constants.STOP + 0.5  # seconds; what stops cleanly has ended by then
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.board import Board
 from pipeline.hyperparameters import SETTINGS
 from pipeline.inventory import Inventory, Report
-from pipeline.words import count, figure, percent
+from pipeline.stage.text import count, figure, percent
 
 # The picture has room for this much; the table has all.
 MOST_DATASETS = 6

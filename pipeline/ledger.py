@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 import constants
 from helper import UnusableFile, flush_folder, read_file, sha256_of, shown, whole_file
 from pipeline import safe_pickle
-from pipeline.stage import log
+from pipeline.stage.log_lines import log
 
 LARGE = 2**20  # bytes
 MOST_STEPS = 20  # that a pickle machine takes to read a record; it takes half as many

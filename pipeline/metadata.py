@@ -12,8 +12,8 @@ from pathlib import Path
 import constants
 from helper import UnusableFile, description_path, read_file
 from pipeline.hyperparameters import SETTINGS
-from pipeline.log_lines import warn_once
-from pipeline.words import cannot_read
+from pipeline.stage.log_lines import warn_once
+from pipeline.stage.text import cannot_read
 
 HIGHEST = 1e300  # of the numbers that can be computed with
 LONGEST = 1e12  # seconds; 30,000 years

@@ -10,8 +10,8 @@ from pipeline.board import Board
 from pipeline.cross_tests import CrossTests
 from pipeline.inventory import Dataset, Report
 from pipeline.leaderboard import MOST_DATASETS, MOST_LINES, Standing, names
-from pipeline.log_lines import log
-from pipeline.words import count
+from pipeline.stage.log_lines import log
+from pipeline.stage.text import count
 
 NAME = "models_by_datasets"
 TABLE = f"{NAME}.csv"

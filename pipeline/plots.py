@@ -31,7 +31,7 @@ from pipeline.drawing import (
     text_width,
     write,
 )
-from pipeline.words import count, percent
+from pipeline.stage.text import count, percent
 
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#fdecd6", "#f2b268", "#a8431c"])
 

@@ -20,10 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 import constants
-from pipeline import shared_memory
 from pipeline.image_reader import DIGEST_SIZE, Answer, read_images
-from pipeline.log_lines import log
-from pipeline.words import ending
+from pipeline.stage import shared_memory
+from pipeline.stage.log_lines import log
+from pipeline.stage.text import ending
 
 # Bytes of PNGs: what one core reads in the time that a process takes to start.
 WORTH_A_PROCESS = 2**22

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import constants
 from helper import UserError, description_path, open_regular, printable
-from pipeline import event_log, fitting, fork_server, resume, safe_pickle
+from pipeline import event_log, fitting, resume, safe_pickle
 from pipeline.dataset import hold_out, load_split
-from pipeline.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.model_file import build
 from pipeline.own_classes import written_out
 from pipeline.quiet_keras import import_keras
-from pipeline.stage import disk_trouble, is_in_the_way, keep_trying
+from pipeline.stage import fork_server
+from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
+from pipeline.stage.retry import disk_trouble, is_in_the_way, keep_trying
 
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 

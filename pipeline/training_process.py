@@ -10,13 +10,14 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from helper import remove_partials
-from pipeline import fork_server
-from pipeline.lock import holds_lock
-from pipeline.stage import log, progress_bar
-from pipeline.status import status
+from pipeline.stage import fork_server
+from pipeline.stage.lock import holds_lock
+from pipeline.stage.log_lines import log
+from pipeline.stage.progress import progress_bar
+from pipeline.stage.status import status
 
 ENDED = ("trained", "paused", "failed", "hindered")
-PRELOAD = ("pipeline.fitting", "pipeline.trainer", "pipeline.folder_watch", "run_queue")
+PRELOAD = ("pipeline.fitting", "pipeline.trainer", "pipeline.stage.folder_watch", "run_queue")
 
 
 class TrainingProcesses:

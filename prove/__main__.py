@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from pipeline.terminal import run_script
+from pipeline.stage.terminal import run_script
 from prove import PROOFS, Missing, Result
 
 MOST_SHOWN = 20  # violations of one promise

@@ -25,8 +25,8 @@ from pipeline.cross_tests import CrossTests
 from pipeline.evaluation import Evaluator
 from pipeline.inventory import Inventory
 from pipeline.leaderboard import Leaderboard
-from pipeline.log_lines import log
 from pipeline.models_by_datasets import ModelsByDatasets, lines
+from pipeline.stage.log_lines import log
 from prove import Result, some, warm
 from prove.scenes import BEGUN, CHECKPOINT, FAULTS, NEXT, Prepared, prepared
 

@@ -41,7 +41,7 @@ setattr(place, name, failing)
 """
 ERRORS = ('RuntimeError("a fault")', 'OSError(5, "a fault")', "RecursionError()", "MemoryError()")
 INGESTION_PARTS = (
-    "pipeline.folder_watch:_Waker.on_any_event",
+    "pipeline.stage.folder_watch:_Waker.on_any_event",
     "data_ingestion:take_stock",
     "data_ingestion:problems",
     "data_ingestion:read",

@@ -23,7 +23,7 @@ from PIL import Image
 import constants
 import data_ingestion
 from pipeline import reader_processes
-from pipeline.log_lines import log
+from pipeline.stage.log_lines import log
 from tests.conftest import make_raw_dataset
 
 SIZE = 8  # pixels: as the images are, so that a dataset holds them as they are

@@ -17,9 +17,9 @@ from PIL import Image
 
 import data_ingestion
 from helper import write_json
-from pipeline import stage
-from pipeline.log_lines import LogLines, log
-from pipeline.status import Status
+from pipeline.stage import process
+from pipeline.stage.log_lines import LogLines, log
+from pipeline.stage.status import Status
 from prove import patience
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,7 +151,7 @@ def process_as_before():
     speak_as_at_first()
     yield
     speak_as_at_first()
-    stage._stop_asked.clear()
+    process._stop_asked.clear()
     for number, handler in signals.items():
         signal.signal(number, handler)
 

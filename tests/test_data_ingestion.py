@@ -16,7 +16,7 @@ import data_ingestion
 from helper import sha256_of
 from pipeline import image_reader, raw_dataset, safe_pickle
 from pipeline.ledger import entries_in
-from pipeline.stage import start_logging
+from pipeline.stage.log_lines import start_logging
 
 
 def ingest(data, *options):

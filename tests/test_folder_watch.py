@@ -13,8 +13,8 @@ from watchdog.observers.inotify_c import InotifyFD
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 import constants
-from pipeline.folder_watch import FolderWatch, _pause_after
-from pipeline.log_lines import log
+from pipeline.stage.folder_watch import FolderWatch, _pause_after
+from pipeline.stage.log_lines import log
 from prove import patience
 
 
@@ -230,7 +230,7 @@ def test_watchdogs_harmless_races_are_no_lines(tmp_path, race):
         from watchdog.observers.inotify import InotifyEmitter
         from watchdog.observers.inotify_c import InotifyFD
         from pathlib import Path
-        from pipeline import folder_watch, log_lines
+        from pipeline.stage import folder_watch, log_lines
         log_lines.start_logging("ingestion")
         with folder_watch.FolderWatch([Path("watched")]):
             pass

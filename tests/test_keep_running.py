@@ -99,7 +99,7 @@ def test_what_ends_by_itself_is_not_started_again(keep, status):
 def test_a_stage_that_ended_by_a_fault_is_started_again(keep, tmp_path):
     fault = """
         import argparse, pathlib
-        from pipeline.stage import run_stage
+        from pipeline.stage.process import run_stage
         options = argparse.Namespace(verbose=False, once=False, data=pathlib.Path({!r}))
         raise SystemExit(run_stage("ingestion", options, "dataset", lambda *_: 1 / 0))
         """

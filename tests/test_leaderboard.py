@@ -10,9 +10,10 @@ from conftest import put_report
 from pictures import HOSTILE, margin_is_white, opened
 
 from helper import UserError
-from pipeline import board_plots, leaderboard, stage
+from pipeline import board_plots, leaderboard
 from pipeline.hyperparameters import SETTINGS
 from pipeline.inventory import Inventory
+from pipeline.stage.process import listen_for_stop
 
 NEW, OLD = "2024-05-06 07:08:09.000000", "2001-01-01 00:00:00.000000"
 FORMULAS = [
@@ -338,7 +339,7 @@ def test_a_stop_while_it_is_drawn_is_a_stop(data, monkeypatch):
 
     put_report(data, "d__a__x", "d", 0.5)
     monkeypatch.setattr(board_plots, "table_plot", draw_while_asked_to_stop)
-    stage.listen_for_stop()
+    listen_for_stop()
     with pytest.raises(KeyboardInterrupt):
         update(data)
 

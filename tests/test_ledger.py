@@ -11,7 +11,7 @@ import pytest
 import constants
 from pipeline import ledger, safe_pickle
 from pipeline.ledger import Ledger, entries_in
-from pipeline.stage import log
+from pipeline.stage.log_lines import log
 
 ENTRIES = {
     "digest one": {"name": "2022-06-08 20:57:20.868637", "state": "trained", "seconds": 1.5},

@@ -6,8 +6,10 @@ import pytest
 from conftest import make_raw_dataset
 
 import data_ingestion
-from pipeline import health, lock, stage
-from pipeline.stage import make_folders, start_logging
+from pipeline import health
+from pipeline.stage import lock
+from pipeline.stage.log_lines import start_logging
+from pipeline.stage.retry import keep_trying, make_folders
 
 SCRIPTS = {
     "data_ingestion.py": "ingestion",
@@ -133,7 +135,7 @@ def test_nothing_is_written_once_the_lock_is_lost(tmp_path):
     with lock.only_process("training", tmp_path):
         (tmp_path / ".training.lock").unlink()
         with pytest.raises(lock.Displaced):
-            stage.keep_trying((tmp_path / "result").touch, print)
+            keep_trying((tmp_path / "result").touch, print)
     assert not (tmp_path / "result").exists()
 
 
@@ -142,7 +144,7 @@ def test_a_folder_of_the_tree_that_goes_alone_is_made_again(data, capsys):
     start_logging("training")
     with lock.only_process("training", data):
         (data / "model_checkpoints").rmdir()
-        stage.keep_trying((data / "model_checkpoints" / "x.pkl").touch, print)
+        keep_trying((data / "model_checkpoints" / "x.pkl").touch, print)
     assert (data / "model_checkpoints" / "x.pkl").exists()
     assert capsys.readouterr().out == ""
 

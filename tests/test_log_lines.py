@@ -9,16 +9,14 @@ import textwrap
 import pytest
 from conftest import ROOT
 
-from pipeline.log_lines import log, start_logging
+from pipeline.stage.log_lines import log, start_logging
 
 FORM = re.compile(r"\d\d:\d\d:\d\d analysis  \| ")
 
 
 def said_by(program: str, environment: dict[str, str] | None = None) -> list[str]:
     """The lines of a process that logs as the analysis stage and then runs `program`, without their heads."""
-    start = (
-        "import sys\nfrom pipeline.log_lines import log, start_logging\nstart_logging('analysis')\n"
-    )
+    start = "import sys\nfrom pipeline.stage.log_lines import log, start_logging\nstart_logging('analysis')\n"
     ended = subprocess.run(
         [sys.executable, "-c", start + textwrap.dedent(program)],
         cwd=ROOT,

@@ -7,7 +7,8 @@ import pytest
 from matplotlib import rcParams
 from pictures import HOSTILE, METADATA, has_colour, margin_is_white, opened, pixels, texts_of
 
-from pipeline import drawing, plots, words
+from pipeline import drawing, plots
+from pipeline.stage import text
 
 pytestmark = pytest.mark.slow
 
@@ -230,7 +231,7 @@ def test_errors_of_any_number_are_all_drawn_in_their_order(count):
 def test_errors_caption_has_both_classes_and_the_confidence():
     with drawing.house_style():
         figure = drawing.new_figure(6, 4)
-        plots.write_caption(figure, 1, 1, 3, "cat", "dog", words.percent(0.973))
+        plots.write_caption(figure, 1, 1, 3, "cat", "dog", text.percent(0.973))
     assert texts_of(figure) == ["true: cat", "predicted: dog", "confidence: 97.3 %"]
 
 

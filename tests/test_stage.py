@@ -11,8 +11,9 @@ from conftest import ROOT, make_raw_dataset
 
 import constants
 from helper import UserError
-from pipeline import lock, stage
 from pipeline.run_table import is_locked
+from pipeline.stage import lock
+from pipeline.stage.retry import keep_trying
 
 pytestmark = pytest.mark.slow
 
@@ -198,7 +199,7 @@ def test_keep_trying_says_each_reason_once_and_goes_on(monkeypatch):
             raise error
         return "done"
 
-    assert stage.keep_trying(action, said.append) == "done"
+    assert keep_trying(action, said.append) == "done"
     assert said == [
         "cannot read or write a.pkl: the disk is full. Free some space; trying again every 0 s.",
         "cannot read or write a.pkl: the file system is read-only. Make it writable; trying again every 0 s.",
@@ -213,7 +214,7 @@ def test_once_means_one_try():
     with pytest.raises(
         UserError, match=r"^cannot read or write a.pkl: the disk is full. Free some space\.$"
     ):
-        stage.keep_trying(action, print, once=True)
+        keep_trying(action, print, once=True)
 
 
 def test_keep_trying_does_not_hide_a_bug():
@@ -221,7 +222,7 @@ def test_keep_trying_does_not_hide_a_bug():
         raise OSError(9, "Bad file descriptor")
 
     with pytest.raises(OSError, match="Bad file"):
-        stage.keep_trying(action, print)
+        keep_trying(action, print)
 
 
 def test_left_over_halves_are_removed_at_the_start(data, start):

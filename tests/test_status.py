@@ -8,10 +8,10 @@ from conftest import make_raw_dataset
 
 import constants
 from helper import UserError
-from pipeline import status as module
-from pipeline.log_lines import log, start_logging
 from pipeline.metadata import read_json
-from pipeline.status import Status
+from pipeline.stage import status as module
+from pipeline.stage.log_lines import log, start_logging
+from pipeline.stage.status import Status
 from prove import patience
 
 

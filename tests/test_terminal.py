@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from pipeline.terminal import INTERRUPTED, UNREAD, run_script
+from pipeline.stage.terminal import INTERRUPTED, UNREAD, run_script
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ runpy.run_path(sys.argv[2], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("module", ["argparse", "pipeline.terminal"])
+@pytest.mark.parametrize("module", ["argparse", "pipeline.stage.terminal"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_ctrl_c_while_a_script_is_imported_is_no_traceback(script, module):
     ended = subprocess.run(

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline import words
+from pipeline.stage.text import percent
 
 
 @pytest.mark.parametrize(
@@ -8,4 +8,4 @@ from pipeline import words
     [(0, "0.0 %"), (0.0001, "< 0.1 %"), (0.5, "50.0 %"), (0.99999, "> 99.9 %"), (1, "100.0 %")],
 )
 def test_percent_never_rounds_to_all_or_nothing(share, text):
-    assert words.percent(share) == text
+    assert percent(share) == text

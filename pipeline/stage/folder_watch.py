@@ -20,8 +20,8 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 
 import constants
 from helper import shown
-from pipeline.lock import identity, stay_alone
-from pipeline.stage import log
+from pipeline.stage.lock import identity, stay_alone
+from pipeline.stage.log_lines import log
 
 # Only what changes a folder: to be woken by one's own reading would be an endless loop.
 CHANGES = [

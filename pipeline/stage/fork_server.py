@@ -14,7 +14,7 @@ from pathlib import Path
 
 import constants
 from helper import open_regular
-from pipeline.words import ending
+from pipeline.stage.text import ending
 
 context = multiprocessing.get_context("forkserver")
 

@@ -14,7 +14,7 @@ import time
 from tqdm import tqdm
 
 from helper import printable
-from pipeline.terminal import print_nowhere
+from pipeline.stage.terminal import print_nowhere
 
 log = logging.getLogger("pipeline")
 _warned: set[str] = set()

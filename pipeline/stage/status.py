@@ -15,7 +15,7 @@ from pathlib import Path
 
 import constants
 from helper import shown, write_json
-from pipeline.log_lines import log
+from pipeline.stage.log_lines import log
 
 PAUSE = 0.5  # seconds between two writes
 STOPPED = "stopped"

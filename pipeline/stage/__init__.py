@@ -1,0 +1,1 @@
+"""What makes a script a long-running stage. Knows no image and no model."""

@@ -1,0 +1,34 @@
+"""The options that all stages share."""
+
+import argparse
+from pathlib import Path
+
+import constants
+
+
+def stage_parser(documentation: str) -> argparse.ArgumentParser:
+    """A parser with the options that all stages share; the help text starts with the script's docstring."""
+    parser = argparse.ArgumentParser(
+        description=documentation,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=constants.DATA,
+        metavar="DIR",
+        help="the data folder (default: data)",
+    )
+    parser.add_argument("--once", action="store_true", help="do what is waiting, then stop")
+    parser.add_argument(
+        "--poll",
+        action="store_true",
+        help=f"look every {constants.POLL:g} s instead of waiting for events"
+        " (for network and container mounts)",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="say also when there was nothing to do"
+    )
+    parser.add_argument("--version", action="version", version=constants.VERSION)
+    return parser
