@@ -26,7 +26,7 @@ import constants
 from helper import UserError
 from pipeline import safe_pickle
 from pipeline.metadata import json_object
-from pipeline.stage import devices, fork_server, shared_memory
+from pipeline.stage import child_processes, devices
 from pipeline.stage.log_lines import log
 from pipeline.stage.status import status
 
@@ -77,13 +77,13 @@ class Evaluator:
 
     def warm_up(self) -> None:
         """Let the server import TensorFlow, which takes seconds, before a checkpoint comes."""
-        fork_server.start(PRELOAD)
+        child_processes.start(PRELOAD)
 
     def prepare(self, checkpoint: Path, sha256: str) -> None:
         """Begin to load `checkpoint`, while the caller has something else to do."""
         if not self._works_on(sha256):
             self.forget()
-            fork_server.start(PRELOAD)
+            child_processes.start(PRELOAD)
             self._worker = _Worker(checkpoint, sha256)
 
     def holds(self, sha256: str) -> bool:
@@ -151,11 +151,11 @@ class _Worker:
         self.checkpoint, self.sha256 = checkpoint, sha256
         self.loaded: dict | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="evaluation-")
-        self._connection, theirs = fork_server.context.Pipe()
+        self._connection, theirs = child_processes.context.Pipe()
         memory = int(devices.memory() * constants.EVALUATION_MEMORY)
         self._log_file = Path(self._folder.name) / "evaluation.log"
         arguments = [checkpoint, self._log_file, memory, theirs]
-        self.process = fork_server.context.Process(target=_work, args=arguments, daemon=True)
+        self.process = child_processes.context.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
 
@@ -189,7 +189,7 @@ class _Worker:
     def _send(self, split: dict[str, np.ndarray]) -> None:
         """Give the images in memory that both processes have, not as a copy through the pipe."""
         images = split["img"]
-        memory = shared_memory.create(images.nbytes)
+        memory = child_processes.shared_memory(images.nbytes)
         try:
             with mmap.mmap(memory, images.nbytes) as room:
                 np.frombuffer(room, np.uint8)[:] = images.reshape(-1)
@@ -242,7 +242,7 @@ class _Worker:
         timer.start()
         self.process.join()
         timer.cancel()
-        end = fork_server.describe_end(self.process, self._log_file)
+        end = child_processes.describe_end(self.process, self._log_file)
         return f"the process that tests it {end.rstrip('.')}"
 
 

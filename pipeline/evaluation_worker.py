@@ -25,7 +25,7 @@ from helper import UserError, shown
 from pipeline import fitting, safe_pickle
 from pipeline.checkpoint import load_checkpoint
 from pipeline.metadata import run_in
-from pipeline.stage import fork_server
+from pipeline.stage import child_processes
 
 
 def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) -> int:
@@ -72,7 +72,7 @@ def _end_with_the_stage(connection: Connection) -> None:
 
 
 def _keep_to(log_file: Path, memory: int) -> None:
-    fork_server.give_way_when_memory_is_short()
+    child_processes.give_way_when_memory_is_short()
     tempfile.tempdir = str(log_file.parent)
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):

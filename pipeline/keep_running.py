@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import constants
+from pipeline.stage.child_processes import describe_exit_status
 from pipeline.stage.log_lines import log, start_logging
 from pipeline.stage.process import ENDED_BY_A_FAULT, STOPS
-from pipeline.stage.text import ending
 
 STOPPING = constants.STOP + 0.5  # seconds; what stops cleanly has ended by then
 
@@ -65,7 +65,9 @@ class Keeper:
                 return status if status >= 0 else 128 - status  # as a shell does it
             if time.monotonic() - began >= constants.RAN_WELL:
                 pause = constants.RESTART
-            log.error("%s %s; starting it again in %g s", self.name, ending(status), pause)
+            log.error(
+                "%s %s; starting it again in %g s", self.name, describe_exit_status(status), pause
+            )
             self._pause(pause)
             if self.asked_to_stop:
                 log.info("stopped")

@@ -21,9 +21,9 @@ import numpy as np
 
 import constants
 from pipeline.image_reader import DIGEST_SIZE, Answer, read_images
-from pipeline.stage import shared_memory
+from pipeline.stage import child_processes
+from pipeline.stage.child_processes import describe_exit_status
 from pipeline.stage.log_lines import log
-from pipeline.stage.text import ending
 
 # Bytes of PNGs: what one core reads in the time that a process takes to start.
 WORTH_A_PROCESS = 2**22
@@ -56,7 +56,7 @@ class ImageReaders:
     def __init__(self, size: int, count: int, at_once: int):
         self.size, self.at_once = size, at_once
         self.processes: list[_Process] = []
-        self._memory = shared_memory.create()
+        self._memory = child_processes.shared_memory()
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         with suppress(OSError):  # no more of them can be had: what there is will do
             for _ in range(count):
@@ -141,7 +141,7 @@ class _Process:
         return Answer(each, dict(said["damaged"]))
 
     def _say_how_it_ended(self) -> None:
-        how = ending(self.process.wait())
+        how = describe_exit_status(self.process.wait())
         log.warning("a process that reads images %s; going on without it", how)
 
     def end(self) -> None:

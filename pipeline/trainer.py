@@ -24,7 +24,7 @@ from pipeline.dataset import hold_out, load_split
 from pipeline.model_file import build
 from pipeline.own_classes import written_out
 from pipeline.quiet_keras import import_keras
-from pipeline.stage import fork_server
+from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, keep_trying
 
@@ -65,7 +65,7 @@ def main(job: dict, connection: Connection) -> int:
 
     pause = threading.Event()
     threading.Thread(target=_listen, args=[connection, pause], daemon=True).start()
-    fork_server.give_way_when_memory_is_short()
+    child_processes.give_way_when_memory_is_short()
     training = Training(Job(**job), report, pause)
     work_under(training.job.lock)
     try:

@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from helper import remove_partials
-from pipeline.stage import fork_server
+from pipeline.stage import child_processes
 from pipeline.stage.lock import holds_lock
 from pipeline.stage.log_lines import log
 from pipeline.stage.progress import progress_bar
@@ -33,7 +33,7 @@ class TrainingProcesses:
         self._reports: queue.SimpleQueue = queue.SimpleQueue()
 
     def __enter__(self) -> "TrainingProcesses":
-        fork_server.start(PRELOAD)
+        child_processes.start(PRELOAD)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,7 +45,7 @@ class TrainingProcesses:
             _tidy(folder)
 
     def start(self, run: object, job: dict) -> None:
-        fork_server.start(PRELOAD)  # it may have been killed
+        child_processes.start(PRELOAD)  # it may have been killed
         self.running.append(TrainingProcess(run, job, self._take, self.timeout))
         self._say_status()
 
@@ -84,8 +84,10 @@ class TrainingProcess:
         self.run, self.job, self.timeout = run, job, timeout
         self.pausing = self.timed_out = False
         self.progress = Progress(job)
-        self._connection, theirs = fork_server.context.Pipe()
-        self._process = fork_server.context.Process(target=_train, args=[job, theirs], daemon=True)
+        self._connection, theirs = child_processes.context.Pipe()
+        self._process = child_processes.context.Process(
+            target=_train, args=[job, theirs], daemon=True
+        )
         self._process.start()
         theirs.close()
         self._timer = threading.Timer(timeout or threading.TIMEOUT_MAX, self._time_is_over)
@@ -121,7 +123,7 @@ class TrainingProcess:
     def stop(self) -> None:
         """End the process, by force if it is stuck."""
         self.ask_to_end()
-        fork_server.stop(self._process)
+        child_processes.stop(self._process)
         self._listening.join()
         self._connection.close()  # not whenever Python comes to collect garbage
         self._process.close()
@@ -132,7 +134,7 @@ class TrainingProcess:
         if self.timed_out:
             return f"it took longer than the {self.timeout:g} s of --run-timeout."
         log_file = Path(self.job["checkpoint"]).with_suffix("") / "training.log"
-        return f"the training process {fork_server.describe_end(self._process, log_file)}"
+        return f"the training process {child_processes.describe_end(self._process, log_file)}"
 
 
 def _tidy(folder: Path) -> None:

@@ -117,7 +117,7 @@ def _table(path: Path) -> None:
 
 
 def _log(path: Path) -> None:
-    from pipeline.stage.fork_server import _last_words
+    from pipeline.stage.child_processes import _last_words
 
     assert _last_words(path)
 

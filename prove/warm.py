@@ -170,14 +170,14 @@ def talk_to(path: Path) -> None:
 
 def run_script(script: str, options: list[str], die_together: bool = False) -> int:
     """Run a stage's script in this process, which must be warm."""
-    from pipeline.stage import fork_server
+    from pipeline.stage import child_processes
 
     # The lock of a progress bar would have a name otherwise, and outlive a killed process.
     multiprocessing.set_start_method("fork", force=True)
     for name, seconds in WAITS.items():
         setattr(constants, name, seconds)
-    fork_server.context = Forks(die_together)
-    fork_server.start = lambda preload: None
+    child_processes.context = Forks(die_together)
+    child_processes.start = lambda preload: None
     return importlib.import_module(script).main(options)
 
 
@@ -194,7 +194,7 @@ def _attach(pid: int, options: list[str]) -> subprocess.Popen:
 
 
 class Forks:
-    """Instead of pipeline.stage.fork_server's server: forks processes from the stage, which is warm."""
+    """Instead of pipeline.stage.child_processes's server: forks processes from the stage, which is warm."""
 
     def __init__(self, die_together: bool):
         self.context = multiprocessing.get_context("fork")

@@ -1,6 +1,5 @@
 """Numbers and errors as people read them."""
 
-import signal
 from pathlib import Path
 
 from helper import UnusableFile, shown
@@ -31,12 +30,3 @@ def cannot_read(error: OSError) -> str:
     what = shown(Path(error.filename)) if error.filename else "it"
     cure = "Put another file there" if isinstance(error, UnusableFile) else "Make it readable"
     return f"{what} cannot be read: {error.strerror or error}. {cure}."
-
-
-def ending(status: int) -> str:
-    """How a process with this exit status ended."""
-    if status >= 0:
-        return f"ended with exit status {status}"
-    name = signal.Signals(-status).name
-    memory = ", often for want of memory" if name == "SIGKILL" else ""
-    return f"was ended by {name}{memory}"

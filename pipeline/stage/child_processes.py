@@ -7,6 +7,7 @@ within milliseconds.
 import multiprocessing
 import os
 import signal
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing import forkserver
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import constants
 from helper import open_regular
-from pipeline.stage.text import ending
 
 context = multiprocessing.get_context("forkserver")
 
@@ -50,7 +50,7 @@ def describe_end(process: multiprocessing.Process, log_file: Path) -> str:
     """How a process ended that gave no result, and the last line in its log, as sentences."""
     status = process.exitcode
     no_result = " and no result" if status >= 0 else ""
-    return f"{ending(status)}{no_result}.{_last_words(log_file)}"
+    return f"{describe_exit_status(status)}{no_result}.{_last_words(log_file)}"
 
 
 def _last_words(log_file: Path) -> str:
@@ -63,7 +63,30 @@ def _last_words(log_file: Path) -> str:
     return f" Its last words: {lines[-1][:300]}" if lines else ""
 
 
+def describe_exit_status(status: int) -> str:
+    """How a process with this exit status ended."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    name = signal.Signals(-status).name
+    memory = ", often for want of memory" if name == "SIGKILL" else ""
+    return f"was ended by {name}{memory}"
+
+
 def give_way_when_memory_is_short() -> None:
     """The kernel then kills the calling process and not the stage, which goes on."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def shared_memory(size: int = 0) -> int:
+    """The descriptor of `size` bytes that processes share, for as long as one has it open.
+
+    It is a file without a name, in memory where the system has such files.
+    """
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("pixels")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor
