@@ -19,6 +19,8 @@ from pipeline import reader_processes
 from pipeline.reader_processes import ImageReaders, readers_for
 from prove import patience
 
+pytestmark = pytest.mark.slow
+
 SIZE, COUNT = 5, 50
 DAMAGED = {7: "is empty", 31: "cannot be read: No such file or directory"}
 
@@ -170,7 +172,6 @@ import threading
 from pathlib import Path
 from pipeline.reader_processes import ImageReaders
 
-pytestmark = pytest.mark.slow
 folder = Path(sys.argv[1])
 files = [path.name for path in folder.iterdir()]
 try:
