@@ -26,10 +26,10 @@ import PIL
 
 import constants
 from helper import UserError, shown
-from pipeline import safe_pickle
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.ledger import Ledger
+from pipeline.artifacts.metadata import IngestionEntry
 from pipeline.groundtruth import RawDatasetError, first_few
-from pipeline.ledger import Ledger
-from pipeline.metadata import IngestionEntry
 from pipeline.published import Published
 from pipeline.raw_dataset import RawDataset, Stock, find_raw_datasets, problems, read, take_stock
 from pipeline.stage.folder_watch import FolderWatch

@@ -181,7 +181,7 @@ def stratified_order(labels, seed: int):
 
 
 def download(source: str) -> dict:
-    from pipeline.quiet_keras import import_keras
+    from pipeline.artifacts.keras_import import import_keras
 
     datasets = import_keras().datasets
     chatter = sys.stderr if sys.stderr.isatty() else io.StringIO()

@@ -31,14 +31,15 @@ from helper import (
     whole_file,
     write_json,
 )
-from pipeline import safe_pickle, scores
+from pipeline import scores
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.catalog import Inventory
+from pipeline.artifacts.dataset import load_split
+from pipeline.artifacts.ledger import Ledger
+from pipeline.artifacts.metadata import DatasetDescription, Report
 from pipeline.cross_tests import CrossTests
-from pipeline.dataset import load_split
 from pipeline.evaluation import Evaluator
-from pipeline.inventory import Inventory
 from pipeline.leaderboard import Leaderboard
-from pipeline.ledger import Ledger
-from pipeline.metadata import DatasetDescription, Report
 from pipeline.models_by_datasets import ModelsByDatasets
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log

@@ -23,8 +23,8 @@ from pathlib import Path
 import constants
 from helper import UserError, shown
 from pipeline import resume
-from pipeline.ledger import Ledger
-from pipeline.metadata import CheckpointDescription, TrainingEntry
+from pipeline.artifacts.ledger import Ledger
+from pipeline.artifacts.metadata import CheckpointDescription, TrainingEntry
 from pipeline.stage import devices
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.lock import lock_held

@@ -31,10 +31,11 @@ from pathlib import Path
 
 import constants
 from helper import UserError, description_path, digest_of, read_file, shown
-from pipeline import health, run_table, safe_pickle
-from pipeline.dataset import dataset_time
-from pipeline.hyperparameters import SETTINGS, read_hyperparameters
-from pipeline.metadata import DatasetDescription, read_json
+from pipeline import health, run_table
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.dataset import dataset_time
+from pipeline.artifacts.hyperparameters import SETTINGS, read_hyperparameters
+from pipeline.artifacts.metadata import DatasetDescription, read_json
 from pipeline.stage.terminal import run_script
 from pipeline.stage.text import cannot_read
 

@@ -13,7 +13,7 @@ from bare import bare
 from processes import Script
 from tables import QUICK, alternating, markdown, spread
 
-from pipeline.checkpoint import load_checkpoint
+from pipeline.artifacts.checkpoint import load_checkpoint
 
 IMAGES, ROUNDS = (2_000, 1) if QUICK else (10_000, 3)
 TRAINED = 1_000  # enough for predictions that are mostly right

@@ -20,7 +20,7 @@ from tables import NOT_INSTALLED, QUICK, alternating, installed, markdown, ratio
 
 sys.path.insert(0, str(ROOT))
 
-from pipeline.dataset import hold_out, load_split
+from pipeline.artifacts.dataset import hold_out, load_split
 
 PEERS = Path(__file__).resolve().parent / "peers"
 DATASETS = 1 if QUICK else 3

@@ -18,8 +18,8 @@ from processes import ROOT
 sys.path.insert(0, str(ROOT))
 
 import constants
+from pipeline.artifacts.ledger import Ledger
 from pipeline.cross_tests import MOST_DATASETS
-from pipeline.ledger import Ledger
 from pipeline.raw_dataset import take_stock
 from run_queue import Run, RunQueue
 

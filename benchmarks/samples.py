@@ -11,7 +11,7 @@ from processes import ROOT
 sys.path.insert(0, str(ROOT))
 
 from generate_raw_dataset import idx_splits
-from pipeline import safe_pickle
+from pipeline.artifacts import safe_pickle
 from pipeline.raw_dataset import one_hot
 
 IDX = Path("/usr/share/datasets/fashion-mnist")

@@ -13,7 +13,7 @@ from bare import bare
 from processes import ROOT, Script
 from tables import QUICK, alternating, markdown, ratio, spread
 
-from pipeline.checkpoint import load_checkpoint
+from pipeline.artifacts.checkpoint import load_checkpoint
 
 IMAGES, ROUNDS, EPOCHS, DROPS = (2_000, 1, 3, 2) if QUICK else (6_000, 3, 3, 3)
 BATCH = 64

@@ -12,10 +12,10 @@ import numpy as np
 
 import constants
 from helper import UserError, printable, remove_partials, write_json
-from pipeline import safe_pickle
-from pipeline.dataset import Kind, kind_of, load_split
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.catalog import Checkpoint, Dataset, Inventory, Report
+from pipeline.artifacts.dataset import Kind, kind_of, load_split
 from pipeline.evaluation import Evaluator
-from pipeline.inventory import Checkpoint, Dataset, Inventory, Report
 from pipeline.leaderboard import Leaderboard, Standing
 from pipeline.stage.log_lines import log
 from pipeline.stage.process import heed_stop

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import constants
 from helper import shown
-from pipeline.metadata import DatasetDescription, Report, said_in
+from pipeline.artifacts.metadata import DatasetDescription, Report, said_in
 from pipeline.stage.terminal import INTERRUPTED, run_script
 
 STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")

@@ -24,8 +24,8 @@ import numpy as np
 
 import constants
 from helper import UserError
-from pipeline import safe_pickle
-from pipeline.metadata import json_object
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.metadata import json_object
 from pipeline.stage import child_processes, devices
 from pipeline.stage.log_lines import log
 from pipeline.stage.status import status

@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from helper import UserError, shown
-from pipeline import fitting, safe_pickle
-from pipeline.checkpoint import load_checkpoint
-from pipeline.metadata import run_in
+from pipeline import fitting
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.checkpoint import load_checkpoint
+from pipeline.artifacts.metadata import run_in
 from pipeline.stage import child_processes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from helper import UserError
 from pipeline import fused_adam
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts.keras_import import import_keras
 
 keras = import_keras()
 

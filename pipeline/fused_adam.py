@@ -4,7 +4,7 @@ The values are the same but for rounding. A step takes up to a tenth less time, 
 sooner: there is less to trace.
 """
 
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts.keras_import import import_keras
 
 keras = import_keras()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import constants
 from helper import printable, read_file
-from pipeline.metadata import StageStatus, said_in
+from pipeline.artifacts.metadata import StageStatus, said_in
 from pipeline.run_table import aligned, in_words, is_locked
 from pipeline.stage.status import STOPPED
 

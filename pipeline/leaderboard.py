@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from pipeline.artifacts.catalog import Inventory, Report
+from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.board import Board
-from pipeline.hyperparameters import SETTINGS
-from pipeline.inventory import Inventory, Report
 from pipeline.stage.text import count, figure, percent
 
 # The picture has room for this much; the table has all.

@@ -10,9 +10,9 @@ from types import ModuleType
 
 import constants
 from helper import UserError, printable, read_file
-from pipeline import keras_archive, safe_pickle
+from pipeline.artifacts import keras_archive, safe_pickle
+from pipeline.artifacts.keras_import import import_keras
 from pipeline.own_classes import has_own_classes, written_out
-from pipeline.quiet_keras import import_keras
 
 OWN_WAYS = ("fit", "train_step", "compute_loss")
 

@@ -6,9 +6,9 @@ They answer whether a model got worse or the data got harder.
 from dataclasses import dataclass
 
 from helper import shown
+from pipeline.artifacts.catalog import Dataset, Report
 from pipeline.board import Board
 from pipeline.cross_tests import CrossTests
-from pipeline.inventory import Dataset, Report
 from pipeline.leaderboard import MOST_DATASETS, MOST_LINES, Standing, names
 from pipeline.stage.log_lines import log
 from pipeline.stage.text import count

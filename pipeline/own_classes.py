@@ -8,7 +8,7 @@ as its file has it.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts.keras_import import import_keras
 
 
 def written_out(model: object) -> object:

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import constants
-from pipeline.dataset import time_name
-from pipeline.metadata import DatasetDescription
+from pipeline.artifacts.dataset import time_name
+from pipeline.artifacts.metadata import DatasetDescription
 
 
 class Published:

@@ -10,8 +10,8 @@ from statistics import median
 import constants
 from helper import open_regular, printable
 from pipeline import resume
-from pipeline.ledger import entries_in
-from pipeline.metadata import AnalysisEntry, TrainingEntry
+from pipeline.artifacts.ledger import entries_in
+from pipeline.artifacts.metadata import AnalysisEntry, TrainingEntry
 
 LOG = "training.log"
 UNKNOWN = TrainingEntry.of({})

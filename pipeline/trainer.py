@@ -19,11 +19,12 @@ from pathlib import Path
 
 import constants
 from helper import UserError, description_path, open_regular, printable
-from pipeline import event_log, fitting, resume, safe_pickle
-from pipeline.dataset import hold_out, load_split
+from pipeline import event_log, fitting, resume
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.dataset import hold_out, load_split
+from pipeline.artifacts.keras_import import import_keras
 from pipeline.model_file import build
 from pipeline.own_classes import written_out
-from pipeline.quiet_keras import import_keras
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, keep_trying

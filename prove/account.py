@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 import constants
 from helper import description_path, sha256_of
-from pipeline import ledger, resume, safe_pickle
+from pipeline import resume
+from pipeline.artifacts import ledger, safe_pickle
 
 RECORDS = (constants.INGESTION_RECORD, constants.TRAINING_RECORD, constants.ANALYSIS_RECORD)
 RESULTS = (constants.DATASETS, constants.CHECKPOINTS, constants.RESULTS)

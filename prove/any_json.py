@@ -20,10 +20,11 @@ import model_analysis
 import model_training
 import run_queue
 from helper import digest_of
-from pipeline import leaderboard, ledger, resume, safe_pickle
+from pipeline import leaderboard, resume
+from pipeline.artifacts import ledger, safe_pickle
+from pipeline.artifacts.catalog import Inventory
 from pipeline.cross_tests import CrossTests
 from pipeline.evaluation import Evaluator
-from pipeline.inventory import Inventory
 from pipeline.leaderboard import Leaderboard
 from pipeline.models_by_datasets import ModelsByDatasets, lines
 from pipeline.stage.log_lines import log

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import constants
-from pipeline.metadata import read_json
+from pipeline.artifacts.metadata import read_json
 from prove import Result, some, tried, warm
 from prove.scenes import ANALYSIS, RUN, SET, waiting_run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 import constants
-from pipeline import dataset
+from pipeline.artifacts import dataset
 from prove import Result, some, tried
 from prove.drops import Bench, bench, content_of, contents, make
 from run_queue import RunQueue
@@ -29,7 +29,7 @@ def prove(full: bool) -> Result:
 
 
 class _Clock(datetime):
-    """The datetime that pipeline/dataset.py asks for the time."""
+    """The datetime that pipeline/artifacts/dataset.py asks for the time."""
 
     at = datetime(2026, 3, 29, 1, 59, 59)
 

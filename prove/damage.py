@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from helper import UserError, description_path
-from pipeline import ledger, resume
-from pipeline.checkpoint import load_checkpoint
-from pipeline.dataset import load_split
+from pipeline import resume
+from pipeline.artifacts import ledger
+from pipeline.artifacts.checkpoint import load_checkpoint
+from pipeline.artifacts.dataset import load_split
 from prove import Result, warm
 from prove.account import key_of
 from prove.scenes import BEGUN, CHECKPOINT, FIRST, prepared

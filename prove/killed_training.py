@@ -17,7 +17,8 @@ import numpy as np
 
 import constants
 from helper import description_path
-from pipeline import resume, safe_pickle
+from pipeline import resume
+from pipeline.artifacts import safe_pickle
 from pipeline.training_process import TrainingProcess, TrainingProcesses
 from prove import Result, patience
 from prove.stages import Stage

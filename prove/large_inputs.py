@@ -86,7 +86,7 @@ def _write(path: Path, shape: Shape, times: int) -> None:
 
 
 def _set(path: Path) -> None:
-    from pipeline.hyperparameters import read_hyperparameters
+    from pipeline.artifacts.hyperparameters import read_hyperparameters
 
     read_hyperparameters(path)
 
@@ -98,13 +98,13 @@ def _model(path: Path) -> None:
 
 
 def _json(path: Path) -> None:
-    from pipeline.metadata import DatasetDescription, said_in
+    from pipeline.artifacts.metadata import DatasetDescription, said_in
 
     DatasetDescription.of(said_in(path))
 
 
 def _record(path: Path) -> None:
-    from pipeline.ledger import entries_in
+    from pipeline.artifacts.ledger import entries_in
 
     assert not entries_in(path)
 

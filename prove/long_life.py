@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 import constants
-from pipeline.metadata import read_json
+from pipeline.artifacts.metadata import read_json
 from prove import Result, patience
 from prove.scenes import MODEL
 from prove.stages import Stage, children

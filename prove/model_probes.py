@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 import constants
-from pipeline import safe_pickle
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.keras_import import import_keras
 from tests import hostile_models
 from tests.hostile_models import archive_of, archive_with, changed, members_of, with_weights
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 import constants
-from pipeline import safe_pickle
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.keras_import import import_keras
+from pipeline.artifacts.safe_pickle import PickleError
 from pipeline.model_file import build
 from pipeline.own_classes import written_out
-from pipeline.quiet_keras import import_keras
-from pipeline.safe_pickle import PickleError
 from prove import Result, model_probes, some
 from tests import honest_models
 from tests import test_safe_pickle as known
@@ -41,7 +41,13 @@ DANGEROUS = (
     *("types", "urllib.request", "venv", "weakref", "webbrowser", "xmlrpc.client", "zipfile"),
     *("numpy", "numpy._core.multiarray", "numpy._core.numeric", "numpy.lib.npyio"),
     *("numpy.testing", "keras", "keras.config", "keras.layers", "keras.models", "keras.saving"),
-    *("keras.utils", "pipeline.model_file", "pipeline.safe_pickle", "constants", "helper"),
+    *(
+        "keras.utils",
+        "pipeline.model_file",
+        "pipeline.artifacts.safe_pickle",
+        "constants",
+        "helper",
+    ),
 )
 WAYS: tuple[Callable[[str, str], bytes], ...] = (
     lambda module, name: whole(called(named(module, name), text("canary"))),

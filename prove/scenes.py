@@ -12,7 +12,7 @@ from pathlib import Path
 
 import constants
 from helper import description_path
-from pipeline.ledger import entries_in
+from pipeline.artifacts.ledger import entries_in
 from prove import warm
 from prove.account import Account, account_of, differences, plain, torn
 from prove.system_calls import Call, Point, calls_in, points, record

@@ -8,7 +8,7 @@ import os
 # The models are tiny: more threads only make each system call slower to follow.
 os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1", OMP_NUM_THREADS="1")
 
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts.keras_import import import_keras
 
 import_keras()
 

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 
 from helper import sha256_of
-from pipeline import safe_pickle
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.keras_import import import_keras
 
 keras = import_keras()
 

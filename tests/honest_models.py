@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts.keras_import import import_keras
 
 keras = import_keras()
 layers, ops = keras.layers, keras.ops

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts.keras_import import import_keras
 
 Change = Callable[[dict], object]
 

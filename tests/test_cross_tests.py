@@ -13,11 +13,11 @@ import data_ingestion
 import model_analysis
 from helper import sha256_of, write_json
 from pipeline import cross_tests, evaluation
+from pipeline.artifacts.catalog import Inventory
+from pipeline.artifacts.metadata import read_json
 from pipeline.cross_tests import CrossTests
 from pipeline.evaluation import Evaluator
-from pipeline.inventory import Inventory
 from pipeline.leaderboard import Leaderboard
-from pipeline.metadata import read_json
 from pipeline.models_by_datasets import ModelsByDatasets
 
 pytestmark = pytest.mark.slow

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from helper import UserError
-from pipeline import safe_pickle
-from pipeline.dataset import hold_out, load_split
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.dataset import hold_out, load_split
 
 
 def split(count: int = 4) -> dict:

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from pipeline.descriptions import Descriptions
+from pipeline.artifacts.descriptions import Descriptions
 
 
 def put(folder, name, content):

@@ -11,8 +11,9 @@ from conftest import children, until_gone
 import constants
 import model_analysis
 from helper import UserError, sha256_of
-from pipeline import evaluation, safe_pickle
-from pipeline.dataset import load_split
+from pipeline import evaluation
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.dataset import load_split
 from pipeline.evaluation import EvaluationError, Evaluator
 
 pytestmark = pytest.mark.slow

@@ -6,9 +6,9 @@ import pytest
 import constants
 from helper import UserError
 from pipeline import fitting, fused_adam, resume
-from pipeline.hyperparameters import SETTINGS
+from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.artifacts.keras_import import import_keras
 from pipeline.model_file import build
-from pipeline.quiet_keras import import_keras
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline import fused_adam
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts.keras_import import import_keras
 
 pytestmark = pytest.mark.slow
 

@@ -20,8 +20,8 @@ from helper import (
     whole_file,
     write_json,
 )
-from pipeline.dataset import time_name
-from pipeline.metadata import read_json
+from pipeline.artifacts.dataset import time_name
+from pipeline.artifacts.metadata import read_json
 
 
 def names_in(folder: Path) -> list[str]:

@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"generate_raw_dataset", "data_ingestion", "model_training", "model_analysis"}
 # Which modules may import a library, by the ends of their names.
 HEAVY = {
-    "tensorflow": {"quiet_keras", "trainer", "fitting", "fused_adam"},
+    "tensorflow": {"keras_import", "trainer", "fitting", "fused_adam"},
     "tensorboard": {"event_log"},
-    "keras": {"quiet_keras", "cnn", "pure_cnn"},
+    "keras": {"keras_import", "cnn", "pure_cnn"},
     "matplotlib": {"drawing", "plots", "board_plots"},  # pictures, and what they share
     "pandas": {"board"},
     "watchdog": {"folder_watch"},

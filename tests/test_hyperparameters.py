@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 import constants
-from pipeline.hyperparameters import SETTINGS, HyperparameterError, read_hyperparameters
+from pipeline.artifacts.hyperparameters import SETTINGS, HyperparameterError, read_hyperparameters
 
 SHIPPED = constants.HYPERPARAMETERS / "default.toml"
 DEFAULTS = {key: setting.default for key, setting in SETTINGS.items()}

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from helper import UserError, sha256_of
-from pipeline.inventory import Inventory
+from pipeline.artifacts.catalog import Inventory
 
 NEWEST = "2024-05-06 07:08:09.000000"
 OLDEST = "2001-01-01 00:00:00.000000"

@@ -24,13 +24,14 @@ from hostile_models import (
 from test_safe_pickle import in_first_layer, model_pickle
 
 from helper import UserError
-from pipeline import keras_archive, keras_names, ledger, resume, safe_pickle
-from pipeline.checkpoint import load_checkpoint
-from pipeline.dataset import load_split
-from pipeline.keras_archive import NotAllowed
+from pipeline import resume
+from pipeline.artifacts import keras_archive, keras_names, ledger, safe_pickle
+from pipeline.artifacts.checkpoint import load_checkpoint
+from pipeline.artifacts.dataset import load_split
+from pipeline.artifacts.keras_archive import NotAllowed
+from pipeline.artifacts.keras_import import import_keras
+from pipeline.artifacts.safe_pickle import PickleError
 from pipeline.own_classes import written_out
-from pipeline.quiet_keras import import_keras
-from pipeline.safe_pickle import PickleError
 
 pytestmark = pytest.mark.slow
 

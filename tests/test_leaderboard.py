@@ -11,8 +11,8 @@ from pictures import HOSTILE, margin_is_white, opened
 
 from helper import UserError
 from pipeline import board_plots, leaderboard
-from pipeline.hyperparameters import SETTINGS
-from pipeline.inventory import Inventory
+from pipeline.artifacts.catalog import Inventory
+from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.stage.process import listen_for_stop
 
 NEW, OLD = "2024-05-06 07:08:09.000000", "2001-01-01 00:00:00.000000"

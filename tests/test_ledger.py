@@ -9,8 +9,8 @@ import sys
 import pytest
 
 import constants
-from pipeline import ledger, safe_pickle
-from pipeline.ledger import Ledger, entries_in
+from pipeline.artifacts import ledger, safe_pickle
+from pipeline.artifacts.ledger import Ledger, entries_in
 from pipeline.stage.log_lines import log
 
 ENTRIES = {
@@ -63,7 +63,7 @@ def test_what_is_noted_is_written_with_all_else_once_it_is_saved(path):
 
 def test_entries_survive_the_process_that_made_them(path):
     script = (
-        "import os, sys; from pathlib import Path; from pipeline.ledger import Ledger\n"
+        "import os, sys; from pathlib import Path; from pipeline.artifacts.ledger import Ledger\n"
         "ledger = Ledger(Path(sys.argv[1]), dict)\n"
         "ledger.record('a', state='trained')\n"
         "ledger.record('b', state='failed')\n"

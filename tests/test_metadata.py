@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from pipeline import metadata
-from pipeline.metadata import (
+from pipeline.artifacts import metadata
+from pipeline.artifacts.metadata import (
     AnalysisEntry,
     CheckpointDescription,
     CrossTested,

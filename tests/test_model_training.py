@@ -18,7 +18,7 @@ import constants
 import data_ingestion
 import model_training
 from pipeline import trainer
-from pipeline.hyperparameters import SETTINGS
+from pipeline.artifacts.hyperparameters import SETTINGS
 from run_queue import RunQueue
 
 pytestmark = pytest.mark.slow

@@ -13,8 +13,8 @@ from conftest import ROOT, make_raw_dataset
 import constants
 import data_ingestion
 from helper import sha256_of
-from pipeline import safe_pickle
-from pipeline.ledger import entries_in
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.ledger import entries_in
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import constants
 
 pytestmark = pytest.mark.slow
 
-IMPORT = "from pipeline.quiet_keras import import_keras; import_keras()"
+IMPORT = "from pipeline.artifacts.keras_import import import_keras; import_keras()"
 
 
 def printed_by(code):

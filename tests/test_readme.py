@@ -108,7 +108,7 @@ def test_the_example_model_builds(tmp_path):
 
 
 def test_the_table_of_settings_is_that_of_the_program():
-    from pipeline.hyperparameters import SETTINGS
+    from pipeline.artifacts.hyperparameters import SETTINGS
 
     page = (ROOT / "hyperparameters" / "README.md").read_text()
     rows = re.findall(r"^\| `([a-z_.]+)` \|.*\| `?([^|`]+)`? \|$", page, re.MULTILINE)

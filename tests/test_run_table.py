@@ -11,7 +11,8 @@ from conftest import ROOT
 import constants
 import run_queue
 from helper import whole_file
-from pipeline import ledger, resume, run_table, safe_pickle
+from pipeline import resume, run_table
+from pipeline.artifacts import ledger, safe_pickle
 
 SETS = {"long": "epochs = 40\npriority = 2\n", "short": "epochs = 10\n"}
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import constants
-from pipeline import safe_pickle
-from pipeline.metadata import read_json
-from pipeline.quiet_keras import import_keras
-from pipeline.safe_pickle import PickleError, digest, load, loads, publish
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.keras_import import import_keras
+from pipeline.artifacts.metadata import read_json
+from pipeline.artifacts.safe_pickle import PickleError, digest, load, loads, publish
 
 START = b"\x80\x05"
 NEVER_WRITES = (
@@ -436,8 +436,8 @@ ASKED = [
     ending_in("models.mine.Mine"),
     ending_in("keras.src.layers.core.lambda_layer.Lambda"),
     ending_in("keras.config.enable_unsafe_deserialization"),
-    ending_in("pipeline.safe_pickle._load"),
-    ending_in("pipeline.safe_pickle._Function"),
+    ending_in("pipeline.artifacts.safe_pickle._load"),
+    ending_in("pipeline.artifacts.safe_pickle._Function"),
     ending_in("copyreg._reconstructor"),
     ending_in("builtins.getattr.__class__"),
     ending_in("builtins.object"),
@@ -679,7 +679,7 @@ HARMLESS = {
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from pipeline.safe_pickle import PickleError, loads
+from pipeline.artifacts.safe_pickle import PickleError, loads
 
 def peak():  # ru_maxrss would be that of the process that started this one
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])

@@ -8,7 +8,7 @@ from conftest import make_raw_dataset
 
 import constants
 from helper import UserError
-from pipeline.metadata import read_json
+from pipeline.artifacts.metadata import read_json
 from pipeline.stage import status as module
 from pipeline.stage.log_lines import log, start_logging
 from pipeline.stage.status import Status

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from models import cnn, pure_cnn
 from pipeline import fitting
-from pipeline.dataset import load_split
-from pipeline.hyperparameters import SETTINGS
+from pipeline.artifacts.dataset import load_split
+from pipeline.artifacts.hyperparameters import SETTINGS
 
 
 class FirstBatchDone(Exception):

@@ -2,7 +2,7 @@
 
 Keras builds whatever a model's configuration names, and what it builds may read files, fetch from a
 network, run code or change its settings; its safe mode stops only some of that. So a configuration
-may name nothing but what pipeline/keras_names.py lists, with plain values, and whatever else is in
+may name nothing but what pipeline/artifacts/keras_names.py lists, with plain values, and whatever else is in
 an archive is refused. Keras is then given an archive made afresh, of what was checked.
 
 What is not covered: a model that takes more time or memory than there is. Who loads one from a
@@ -18,8 +18,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from pipeline import keras_names
-from pipeline.keras_names import ACTIVATIONS, AT, FUNCTIONAL, MODELS, NUMBERS, OPERATIONS, WORDS
+from pipeline.artifacts import keras_names
+from pipeline.artifacts.keras_names import (
+    ACTIVATIONS,
+    AT,
+    FUNCTIONAL,
+    MODELS,
+    NUMBERS,
+    OPERATIONS,
+    WORDS,
+)
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {CONFIG, WEIGHTS, "metadata.json"}

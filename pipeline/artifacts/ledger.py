@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 import constants
 from helper import UnusableFile, flush_folder, read_file, sha256_of, shown, whole_file
-from pipeline import safe_pickle
+from pipeline.artifacts import safe_pickle
 from pipeline.stage.log_lines import log
 
 LARGE = 2**20  # bytes

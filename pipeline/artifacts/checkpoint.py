@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from helper import UserError, shown
-from pipeline import safe_pickle
+from pipeline.artifacts import safe_pickle
 
 
 def load_checkpoint(path: Path) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import constants
 from helper import UnusableFile, description_path, read_file
-from pipeline.hyperparameters import SETTINGS
+from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.stage.log_lines import warn_once
 from pipeline.stage.text import cannot_read
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from helper import shown
-from pipeline.metadata import said_in
+from pipeline.artifacts.metadata import said_in
 from pipeline.stage.log_lines import warn_once
 
 Told = TypeVar("Told")

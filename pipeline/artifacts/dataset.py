@@ -9,8 +9,8 @@ import numpy as np
 
 import constants
 from helper import UserError, shown
-from pipeline import safe_pickle
-from pipeline.metadata import Kind
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.metadata import Kind
 
 LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import constants
 from helper import UserError, printable, shown
-from pipeline import safe_pickle
-from pipeline.dataset import dataset_time
-from pipeline.descriptions import Descriptions, files_in
-from pipeline.metadata import (
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.dataset import dataset_time
+from pipeline.artifacts.descriptions import Descriptions, files_in
+from pipeline.artifacts.metadata import (
     CheckpointDescription,
     CrossTested,
     DatasetDescription,

@@ -33,9 +33,9 @@ from helper import (
     whole_file,
     write_json,
 )
-from pipeline import keras_archive
-from pipeline.metadata import read_json, text_in
-from pipeline.quiet_keras import import_keras
+from pipeline.artifacts import keras_archive
+from pipeline.artifacts.keras_import import import_keras
+from pipeline.artifacts.metadata import read_json, text_in
 
 PROTOCOL = 5
 DTYPES = ("u1", "i4", "i8", "f4", "f8", "b1")

@@ -1,0 +1,1 @@
+"""The files in data/: how each is written, checked, described and listed."""
