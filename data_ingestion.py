@@ -29,9 +29,16 @@ from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import IngestionEntry
-from pipeline.groundtruth import RawDatasetError, first_few
-from pipeline.published import Published
-from pipeline.raw_dataset import RawDataset, Stock, find_raw_datasets, problems, read, take_stock
+from pipeline.raw_data.groundtruth import RawDatasetError, first_few
+from pipeline.raw_data.published import Published
+from pipeline.raw_data.raw_dataset import (
+    RawDataset,
+    Stock,
+    find_raw_datasets,
+    problems,
+    read,
+    take_stock,
+)
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.lock import stay_alone
 from pipeline.stage.log_lines import log

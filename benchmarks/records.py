@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 import constants
 from pipeline.artifacts.ledger import Ledger
 from pipeline.cross_tests import MOST_DATASETS
-from pipeline.raw_dataset import take_stock
+from pipeline.raw_data.raw_dataset import take_stock
 from run_queue import Run, RunQueue
 
 FIRST = datetime(2022, 6, 8, 20, 57, 20)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from generate_raw_dataset import idx_splits
 from pipeline.artifacts import safe_pickle
-from pipeline.raw_dataset import one_hot
+from pipeline.raw_data.raw_dataset import one_hot
 
 IDX = Path("/usr/share/datasets/fashion-mnist")
 INSTALLED = IDX.is_dir()

@@ -13,7 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.raw_dataset import RawDatasetError, Stock, problems, read, rows_of, take_stock
+from pipeline.raw_data.raw_dataset import (
+    RawDatasetError,
+    Stock,
+    problems,
+    read,
+    rows_of,
+    take_stock,
+)
 from prove import Result
 from tests.conftest import make_raw_dataset
 

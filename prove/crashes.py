@@ -49,8 +49,8 @@ INGESTION_PARTS = (
     "data_ingestion:Ingestion._ingest",
     "data_ingestion:Ingestion._publish",
     "data_ingestion:Ingestion._description",
-    "pipeline.raw_dataset:rows_of",
-    "pipeline.reader_processes:read_images",
+    "pipeline.raw_data.raw_dataset:rows_of",
+    "pipeline.raw_data.reader_processes:read_images",
 )
 ANALYSIS_PARTS = (
     "model_analysis:load_split",

@@ -22,7 +22,7 @@ from PIL import Image
 
 import constants
 import data_ingestion
-from pipeline import reader_processes
+from pipeline.raw_data import reader_processes
 from pipeline.stage.log_lines import log
 from tests.conftest import make_raw_dataset
 

@@ -29,7 +29,7 @@ DONE = re.compile(r"(?:Done (\d+) runs|#(\d+)\s)")
 
 
 def _csv(content: bytes) -> None:
-    from pipeline.groundtruth import RawDatasetError, number_labels, read_rows
+    from pipeline.raw_data.groundtruth import RawDatasetError, number_labels, read_rows
 
     try:
         rows = read_rows(content, "train", {"a.png", "b.png"})
@@ -44,7 +44,7 @@ def _csv(content: bytes) -> None:
 def _png(content: bytes) -> None:
     from PIL import Image
 
-    from pipeline.png_check import PngError, check, without_extras
+    from pipeline.raw_data.png_check import PngError, check, without_extras
 
     try:
         header, _ = check(content)

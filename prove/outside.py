@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-from pipeline.raw_dataset import RawDatasetError, problems, read, take_stock
+from pipeline.raw_data.raw_dataset import RawDatasetError, problems, read, take_stock
 from prove import Result, patience
 from tests.conftest import make_raw_dataset
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import constants
-from pipeline.image_reader import read_images
-from pipeline.png_check import KEPT, PngError, check
+from pipeline.raw_data.image_reader import read_images
+from pipeline.raw_data.png_check import KEPT, PngError, check
 from prove import Result
 from tests import test_png_check as known
 from tests.test_png_check import GREY, LEGAL, PALETTE, RGB, RGBA, chunk, header, png

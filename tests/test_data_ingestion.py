@@ -14,9 +14,9 @@ from PIL import Image
 import constants
 import data_ingestion
 from helper import sha256_of
-from pipeline import image_reader, raw_dataset
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.ledger import entries_in
+from pipeline.raw_data import image_reader, raw_dataset
 from pipeline.stage.log_lines import start_logging
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import constants
-from pipeline.groundtruth import RawDatasetError, Row, first_few, number_labels, read_rows
+from pipeline.raw_data.groundtruth import RawDatasetError, Row, first_few, number_labels, read_rows
 
 FILES = {"a.png", "b.png", "c.png", "groundtruth.csv"}
 PLACE = "train/groundtruth.csv"

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from test_png_check import CHANNELS, LEGAL, PALETTE, written
 
-from pipeline import image_reader, png_check
-from pipeline.image_reader import Answer, read_images, read_raw
+from pipeline.raw_data import image_reader, png_check
+from pipeline.raw_data.image_reader import Answer, read_images, read_raw
 
 SIZE = 6
 

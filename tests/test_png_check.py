@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 import constants
-from pipeline import png_check
-from pipeline.png_check import PngError, check, without_extras
+from pipeline.raw_data import png_check
+from pipeline.raw_data.png_check import PngError, check, without_extras
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}

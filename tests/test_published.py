@@ -4,7 +4,7 @@ import os
 import pytest
 
 from pipeline.artifacts.metadata import DatasetDescription
-from pipeline.published import Published
+from pipeline.raw_data.published import Published
 
 FIRST, SECOND = "2999-01-01 00:00:00.000000", "2999-01-01 00:00:00.000001"
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from pipeline import reader_processes
-from pipeline.groundtruth import RawDatasetError
-from pipeline.raw_dataset import (
+from pipeline.raw_data import reader_processes
+from pipeline.raw_data.groundtruth import RawDatasetError
+from pipeline.raw_data.raw_dataset import (
     RawDataset,
     find_raw_datasets,
     one_hot,

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 import constants
-from pipeline.image_reader import DIGEST_SIZE, Answer, read_images
+from pipeline.raw_data.image_reader import DIGEST_SIZE, Answer, read_images
 from pipeline.stage import child_processes
 from pipeline.stage.child_processes import describe_exit_status
 from pipeline.stage.log_lines import log
@@ -115,7 +115,7 @@ def _do_here(job: _Job) -> Answer:
 class _Process:
     def __init__(self, memory: int):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.image_reader", str(memory)],
+            [sys.executable, "-m", "pipeline.raw_data.image_reader", str(memory)],
             cwd=constants.ROOT,
             pass_fds=[memory],
             stdin=subprocess.PIPE,

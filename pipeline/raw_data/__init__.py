@@ -1,0 +1,1 @@
+"""A dropped folder in; arrays and problems out. No TensorFlow."""
