@@ -25,6 +25,7 @@ from helper import UserError, shown
 from pipeline import resume
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import CheckpointDescription, TrainingEntry
+from pipeline.run_queue import Run, RunQueue
 from pipeline.stage import devices
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.lock import lock_held
@@ -35,7 +36,6 @@ from pipeline.stage.retry import keep_trying
 from pipeline.stage.status import status
 from pipeline.stage.terminal import run_script
 from pipeline.training_process import TrainingProcesses
-from run_queue import Run, RunQueue
 
 
 def main(arguments: list[str] | None = None) -> int:

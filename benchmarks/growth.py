@@ -20,7 +20,7 @@ from tables import QUICK, markdown, progress, spread
 sys.path.insert(0, str(ROOT))
 
 import model_training
-from run_queue import CLOCK_TICK, RunQueue
+from pipeline.run_queue import CLOCK_TICK, RunQueue
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -27,6 +27,7 @@ from pipeline.cross_tests import CrossTests
 from pipeline.evaluation import Evaluator
 from pipeline.leaderboard import Leaderboard
 from pipeline.models_by_datasets import ModelsByDatasets, lines
+from pipeline.run_queue import RunQueue
 from pipeline.stage.log_lines import log
 from prove import Result, some, warm
 from prove.scenes import BEGUN, CHECKPOINT, FAULTS, NEXT, Prepared, prepared
@@ -128,8 +129,8 @@ class Everything:
         self.honest = self._honest()
         self.restore()
 
-    def queue(self) -> run_queue.RunQueue:
-        return run_queue.RunQueue(self.data, self.folder / "models", self.folder / "sets")
+    def queue(self) -> RunQueue:
+        return RunQueue(self.data, self.folder / "models", self.folder / "sets")
 
     def _honest(self) -> dict[str, object]:
         name, key, sha256 = self.run.plain_name, self.run.key, digest_of("a checkpoint")

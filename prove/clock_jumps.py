@@ -14,9 +14,9 @@ from unittest import mock
 
 import constants
 from pipeline.artifacts import dataset
+from pipeline.run_queue import RunQueue
 from prove import Result, some, tried
 from prove.drops import Bench, bench, content_of, contents, make
-from run_queue import RunQueue
 
 DROPS = 8
 JUMPS = (timedelta(), timedelta(days=-1), timedelta(days=3653), timedelta(microseconds=1))

@@ -19,10 +19,10 @@ import constants
 from helper import description_path
 from pipeline import resume
 from pipeline.artifacts import safe_pickle
+from pipeline.run_queue import RunQueue
 from pipeline.training_process import TrainingProcess, TrainingProcesses
 from prove import Result, patience
 from prove.stages import Stage
-from run_queue import RunQueue
 from tests.conftest import make_raw_dataset
 
 EPOCHS = 12

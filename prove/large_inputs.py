@@ -92,7 +92,7 @@ def _set(path: Path) -> None:
 
 
 def _model(path: Path) -> None:
-    from run_queue import RunQueue
+    from pipeline.run_queue import RunQueue
 
     RunQueue(path.parent)._model(path)
 

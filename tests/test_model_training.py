@@ -19,7 +19,7 @@ import data_ingestion
 import model_training
 from pipeline import trainer
 from pipeline.artifacts.hyperparameters import SETTINGS
-from run_queue import RunQueue
+from pipeline.run_queue import RunQueue
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import pytest
 
 import constants
 import model_training
-import run_queue
+from pipeline import run_queue
 from pipeline.artifacts import safe_pickle
-from run_queue import Run, RunQueue
+from pipeline.run_queue import Run, RunQueue
 
 MODEL = "def build_model(input_shape, num_classes):\n    return None\n"
 

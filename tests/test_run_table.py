@@ -13,6 +13,7 @@ import run_queue
 from helper import whole_file
 from pipeline import resume, run_table
 from pipeline.artifacts import ledger, safe_pickle
+from pipeline.run_queue import RunQueue
 
 SETS = {"long": "epochs = 40\npriority = 2\n", "short": "epochs = 10\n"}
 
@@ -38,7 +39,7 @@ class Place:
                 "--hyperparameters-folder", str(self.folder / "sets")]  # fmt: skip
 
     def runs(self):
-        return run_queue.RunQueue(self.data, self.folder / "models", self.folder / "sets").look()
+        return RunQueue(self.data, self.folder / "models", self.folder / "sets").look()
 
     def record(self, name, entries):
         with whole_file(self.data / name) as file:

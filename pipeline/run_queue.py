@@ -1,0 +1,292 @@
+"""Which dataset x model x hyperparameter set comes next.
+
+The queue is computed, never stored: all products of what lies in the three folders, minus what is
+recorded as trained or failed. So a file that comes, changes or goes changes the queue at once.
+"""
+
+import ast
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property, lru_cache
+from itertools import groupby, product
+from operator import attrgetter
+from pathlib import Path
+
+import constants
+from helper import UserError, description_path, digest_of, read_file, shown
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.dataset import dataset_time
+from pipeline.artifacts.hyperparameters import SETTINGS, read_hyperparameters
+from pipeline.artifacts.metadata import DatasetDescription, read_json
+from pipeline.stage.text import cannot_read
+
+# A line of a model file that says its priority and nothing else.
+ITS_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
+CLOCK_TICK = 0.1  # seconds; Linux dates files to 1/250 s or finer
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A file that takes part in the product: a dataset, a model or a hyperparameter set."""
+
+    path: Path
+    digest: str
+    changed: float = 0.0
+    class_names: tuple[str, ...] = ()
+    images: int | None = None
+    priority: int = 0
+    settings: dict | None = None
+
+    @cached_property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def content(self) -> tuple:
+        # Class names are not in the pickle, but other names are another dataset: its pictures differ.
+        return self.digest, self.class_names
+
+    @cached_property
+    def time(self) -> datetime:
+        return dataset_time(self.name, self.changed)
+
+
+@lru_cache(maxsize=1_000_000)
+def _key(dataset: str, class_names: tuple, model: str, hyperparameters: str) -> str:
+    return digest_of([[dataset, class_names], model, hyperparameters])
+
+
+@dataclass(frozen=True)
+class Run:
+    """One dataset x one model x one hyperparameter set; `key` is the digest of all three."""
+
+    dataset: Dropped
+    model: Dropped
+    hyperparameters: Dropped
+
+    @cached_property
+    def key(self) -> str:
+        return _key(*self.dataset.content, self.model.digest, self.hyperparameters.digest)
+
+    @property
+    def plain_name(self) -> str:
+        """The dataset's name for the shipped pair, `<dataset>__<model>__<set>` for any other."""
+        if (self.model.name, self.hyperparameters.name) == (
+            constants.DEFAULT_MODEL,
+            constants.DEFAULT_HYPERPARAMETERS,
+        ):
+            return self.dataset.name
+        return self.long_name
+
+    @property
+    def long_name(self) -> str:
+        return f"{self.dataset.name}__{self.model.name}__{self.hyperparameters.name}"
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Its name, and the one it has if another run took that: an edited model or set."""
+        end = f"__{self.key[:8]}"
+        return _for_a_file(self.plain_name, end), _for_a_file(self.long_name + end, end)
+
+    def name_in(self, checkpoints: Path) -> str:
+        """The name for its checkpoint, so that none is ever overwritten."""
+        plain, own = self.names
+        return own if (checkpoints / f"{plain}.pkl").exists() else plain
+
+
+def _for_a_file(name: str, end: str) -> str:
+    """A name, or as much of it as files can be named after, with an `end` that no other run has.
+
+    Bytes that are no UTF-8 are spelled out: TensorBoard reads no folder that has them in its name.
+    """
+    name = name.encode("utf-8", "backslashreplace").decode()
+    if len(name.encode()) <= constants.MOST_IN_NAME:
+        return name
+    while len((name + end).encode()) > constants.MOST_IN_NAME:
+        name = name[:-1]
+    return name + end
+
+
+class RunQueue:
+    """The product of the three folders, seen afresh at each look.
+
+    `problems` holds, after a look, a sentence for each file that cannot take part.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        models: Path = constants.MODELS,
+        sets: Path = constants.HYPERPARAMETERS,
+        only: dict[Path, set[str]] | None = None,
+    ):
+        self.datasets, self.models, self.sets = data / constants.DATASETS, models, sets
+        # By folder, the names that take part; all, where a folder is not there.
+        self.only = only or {}
+        self.problems: list[str] = []
+        self._read: dict[str, tuple[list, Dropped | str]] = {}
+        self._product: tuple = ()
+        self._runs: list[Run] = []
+
+    def folders(self) -> list[Path]:
+        return [self.datasets, self.models, self.sets]
+
+    def look(self) -> list[Run]:
+        """All runs, the most urgent first."""
+        self.problems = []
+        sets = self._drops(self.sets, ".toml", self._hyperparameter_set)
+        models = self._drops(self.models, ".py", self._model)
+        datasets = _named(self._drops(self.datasets, ".pkl", self._dataset))
+        if self._product != (datasets, models, sets):
+            self._product = datasets, models, sets
+            pairs = sorted(product(_distinct(models), _distinct(sets)), key=_urgency)
+            by_name = sorted(_distinct(datasets), key=attrgetter("name"))
+            newest_first = sorted(by_name, key=attrgetter("time"), reverse=True)
+            self._runs = [
+                Run(dataset, *pair)
+                for _, of_one_time in groupby(newest_first, key=attrgetter("time"))
+                for pair, dataset in product(pairs, list(of_one_time))
+            ]
+        return self._runs
+
+    def _drops(self, folder: Path, ending: str, read: Callable) -> list[Dropped]:
+        found = []
+        files = _files(folder)
+        for name in sorted(files, reverse=True):
+            stem = name.removesuffix(ending)
+            if (
+                stem == name
+                or name.startswith(("_", "."))
+                or stem not in self.only.get(folder, [stem])
+            ):
+                continue
+            try:
+                seen = self._seen([files[name], files.get(f"{stem}.json")], read)
+            except FileNotFoundError:
+                continue  # it went while we looked
+            if isinstance(seen, Dropped):
+                found.append(seen)
+            else:
+                self.problems.append(seen)
+        return found
+
+    def _seen(self, files: list[os.DirEntry | None], read: Callable) -> Dropped | str:
+        """What `read` makes of a file, or the problem with it; read again only when it or its
+        description has changed."""
+        path = files[0].path
+        try:
+            stamp, settled = _stamp(files)
+            if path in self._read and self._read[path][0] == stamp:
+                return self._read[path][1]
+            seen = read(Path(path))
+        except UserError as error:
+            seen = str(error)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            return cannot_read(error)
+        if settled:
+            self._read[path] = stamp, seen
+        return seen
+
+    def _dataset(self, path: Path) -> Dropped:
+        said = DatasetDescription.of(read_json(description_path(path)))
+        digest = said.sha256 or safe_pickle.digest(path)
+        changed = path.stat().st_mtime
+        return Dropped(path, digest, changed, said.class_names, said.train_images)
+
+    def _model(self, path: Path) -> Dropped:
+        content = read_file(path, constants.MOST_MODEL_BYTES)
+        # How soon it is its turn is no reason to train again.
+        rest = ITS_LINE.sub(b"", content) if content.count(b"PRIORITY") == 1 else content
+        return Dropped(path, hashlib.sha256(rest).hexdigest(), priority=_priority(path, content))
+
+    def _hyperparameter_set(self, path: Path) -> Dropped:
+        settings = read_hyperparameters(path)
+        # Comments, a default spelled out, and how soon it is its turn are no reason to train again.
+        training = {
+            key: value
+            for key, value in settings.items()
+            if key != "priority" and value != SETTINGS[key].default
+        }
+        return Dropped(path, digest_of(training), priority=settings["priority"], settings=settings)
+
+
+def _files(folder: Path) -> dict[str, os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry for entry in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def _stamp(files: list[os.DirEntry | None]) -> tuple[list, bool]:
+    """What is different when one of the files has changed; and whether that can be relied on:
+    within one tick of the clock a file can change twice."""
+    states = [_state(file) for file in files if file]
+    settled = max(state.st_mtime for state in states) < time.time() - CLOCK_TICK
+    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states], settled
+
+
+def _state(file: os.DirEntry) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError:
+        if file.is_symlink():
+            read_file(file.path, 0)  # which says that it leads to no file
+        raise
+
+
+def _distinct(drops: list[Dropped]) -> list[Dropped]:
+    """The same content under two names is one: a copy or a renamed file makes no new run."""
+    return list({dropped.content: dropped for dropped in drops}.values())
+
+
+def _urgency(pair: tuple[Dropped, Dropped]) -> tuple:
+    """The order of a model and a set: by the model's priority, then the set's, then the names."""
+    model, hyperparameters = pair
+    priorities = -model.priority, -hyperparameters.priority
+    return *priorities, model.name, hyperparameters.name
+
+
+def _named(datasets: list[Dropped]) -> list[Dropped]:
+    """A copy without a description is the same dataset as the original with its class names."""
+    names = {dataset.digest: dataset.class_names for dataset in datasets if dataset.class_names}
+    return [
+        dataset
+        if dataset.class_names or dataset.digest not in names
+        else replace(dataset, class_names=names[dataset.digest])
+        for dataset in datasets
+    ]
+
+
+def _priority(path: Path, content: bytes) -> int:
+    """PRIORITY = <int> in a model file, read without running the file."""
+    try:
+        tree = ast.parse(content)
+        values = [statement.value for statement in tree.body if _assigns_priority(statement)]
+        value = ast.literal_eval(values[-1]) if values else 0
+    except SyntaxError as error:
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise UserError(f"{shown(path)}{line} is not Python ({error.msg}). Correct it.") from None
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        value = None
+    if type(value) is not int:
+        raise UserError(
+            f"{shown(path)}: its PRIORITY is no whole number. Write PRIORITY = 0 or another."
+        )
+    return value
+
+
+def _assigns_priority(statement: ast.stmt) -> bool:
+    targets = (
+        statement.targets
+        if isinstance(statement, ast.Assign)
+        else [getattr(statement, "target", None)]
+    )
+    return any(isinstance(target, ast.Name) and target.id == "PRIORITY" for target in targets)
