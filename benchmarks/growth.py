@@ -19,8 +19,8 @@ from tables import QUICK, markdown, progress, spread
 
 sys.path.insert(0, str(ROOT))
 
-import model_training
 from pipeline.run_queue import CLOCK_TICK, RunQueue
+from pipeline.scheduler import Scheduler
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -79,10 +79,10 @@ def measure(folder: Path, datasets: int) -> dict[str, list[float]]:
     return {name: [milliseconds(action) for _ in range(ROUNDS)] for name, action in actions.items()}
 
 
-def stage(queue: RunQueue, data: Path) -> model_training.Training:
+def stage(queue: RunQueue, data: Path) -> Scheduler:
     options = {"data": data, "once": False, "preempt": True, "workers": 1, "retry_failed": False}
     processes = SimpleNamespace(running=[])
-    return model_training.Training(queue, processes, SimpleNamespace(**options))
+    return Scheduler(queue, processes, SimpleNamespace(**options))
 
 
 def milliseconds(action: Callable[[], object]) -> float:

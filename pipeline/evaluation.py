@@ -33,6 +33,7 @@ from pipeline.stage.status import status
 # What the worker needs, and what the stage's script imports.
 PRELOAD = (
     "pipeline.evaluation_worker",
+    "pipeline.checkpoint_analysis",
     "pipeline.models_by_datasets",
     "pipeline.stage.folder_watch",
 )

@@ -17,7 +17,12 @@ from pipeline.stage.progress import progress_bar
 from pipeline.stage.status import status
 
 ENDED = ("trained", "paused", "failed", "hindered")
-PRELOAD = ("pipeline.fitting", "pipeline.trainer", "pipeline.stage.folder_watch", "run_queue")
+PRELOAD = (
+    "pipeline.fitting",
+    "pipeline.trainer",
+    "pipeline.stage.folder_watch",
+    "pipeline.scheduler",
+)
 
 
 class TrainingProcesses:

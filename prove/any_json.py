@@ -15,19 +15,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import constants
-import data_ingestion
-import model_analysis
-import model_training
 import run_queue
 from helper import digest_of
 from pipeline import leaderboard, resume
 from pipeline.artifacts import ledger, safe_pickle
 from pipeline.artifacts.catalog import Inventory
+from pipeline.checkpoint_analysis import Analysis
 from pipeline.cross_tests import CrossTests
 from pipeline.evaluation import Evaluator
 from pipeline.leaderboard import Leaderboard
 from pipeline.models_by_datasets import ModelsByDatasets, lines
+from pipeline.raw_data.ingestion import Ingestion, Sight
 from pipeline.run_queue import RunQueue
+from pipeline.scheduler import Scheduler
 from pipeline.stage.log_lines import log
 from prove import Result, some, warm
 from prove.scenes import BEGUN, CHECKPOINT, FAULTS, NEXT, Prepared, prepared
@@ -192,13 +192,13 @@ class Everything:
         options = SimpleNamespace(
             data=self.data, once=True, preempt=True, workers=1, retry_failed=False, image_size=8
         )
-        training = model_training.Training(self.queue(), SimpleNamespace(running=[]), options)
+        training = Scheduler(self.queue(), SimpleNamespace(running=[]), options)
         list(training.waiting())
-        ingestion = data_ingestion.Ingestion(self.data / "raw_dataset", options)
+        ingestion = Ingestion(self.data / "raw_dataset", options)
         ingestion.look()
         ingestion.published.look_again()
         ingestion.published.name_for("x"), ingestion._ingested_on_disk()
-        ingestion._is_recorded(Path("x"), data_ingestion.Sight("f"))
+        ingestion._is_recorded(Path("x"), Sight("f"))
         self._analyze(options)
         for run in self.runs:
             with contextlib.suppress(resume.NothingToResume):
@@ -208,7 +208,7 @@ class Everything:
         inventory = Inventory(self.data)
         results = self.data / "model_analysis_results"
         evaluator = Evaluator()
-        model_analysis.Analysis(inventory, evaluator, options).next_task()
+        Analysis(inventory, evaluator, options).next_task()
         board = Leaderboard(inventory, results, once=True)
         board.standings = leaderboard.standings(inventory)
         for part in (leaderboard.lines(board.standings), leaderboard.best(board.standings)):

@@ -42,20 +42,20 @@ setattr(place, name, failing)
 ERRORS = ('RuntimeError("a fault")', 'OSError(5, "a fault")', "RecursionError()", "MemoryError()")
 INGESTION_PARTS = (
     "pipeline.stage.folder_watch:_Waker.on_any_event",
-    "data_ingestion:take_stock",
-    "data_ingestion:problems",
-    "data_ingestion:read",
-    "data_ingestion:Ingestion._is_recorded",
-    "data_ingestion:Ingestion._ingest",
-    "data_ingestion:Ingestion._publish",
-    "data_ingestion:Ingestion._description",
+    "pipeline.raw_data.ingestion:take_stock",
+    "pipeline.raw_data.ingestion:problems",
+    "pipeline.raw_data.ingestion:read",
+    "pipeline.raw_data.ingestion:Ingestion._is_recorded",
+    "pipeline.raw_data.ingestion:Ingestion._ingest",
+    "pipeline.raw_data.ingestion:Ingestion._publish",
+    "pipeline.raw_data.ingestion:Ingestion._description",
     "pipeline.raw_data.raw_dataset:rows_of",
     "pipeline.raw_data.reader_processes:read_images",
 )
 ANALYSIS_PARTS = (
-    "model_analysis:load_split",
-    "model_analysis:Analysis._examine",
-    "model_analysis:draw",
+    "pipeline.checkpoint_analysis:load_split",
+    "pipeline.checkpoint_analysis:Analysis._examine",
+    "pipeline.checkpoint_analysis:draw",
 )
 MODEL = """
 import ctypes, os, signal, sys

@@ -22,7 +22,7 @@ from PIL import Image
 
 import constants
 import data_ingestion
-from pipeline.raw_data import reader_processes
+from pipeline.raw_data import ingestion, reader_processes
 from pipeline.stage.log_lines import log
 from tests.conftest import make_raw_dataset
 
@@ -77,7 +77,7 @@ class Bench:
     def restart(self) -> None:
         """What a new process of the stage begins with: what is on disk."""
         options = data_ingestion.parse(["--data", str(self.data), *OPTIONS])
-        self.ingestion = data_ingestion.Ingestion(self.raw, options)
+        self.ingestion = ingestion.Ingestion(self.raw, options)
 
     def look(self, after: float = 0.0) -> None:
         self.now += after
@@ -106,21 +106,21 @@ def bench() -> Iterator[Bench]:
     ):
         one = Bench(Path(folder).resolve())
         clock = SimpleNamespace(monotonic=lambda: one.now, sleep=lambda _: None)
-        with mock.patch.object(data_ingestion, "time", clock):
+        with mock.patch.object(ingestion, "time", clock):
             yield one
 
 
 @contextmanager
 def while_reading(action: Callable[[int], object]) -> Iterator[None]:
     """Call `action` with the number of images read so far, each time that one was read."""
-    read = data_ingestion.read
+    read = ingestion.read
 
     def read_and_tell(place: Path, stock: object, size: int, progress: Callable) -> object:
         done = iter(range(1, 10**9))
         return read(place, stock, size, lambda count: (progress(count), action(next(done))))
 
     one_at_once = mock.patch.object(reader_processes, "MOST_AT_ONCE", 1)
-    with one_at_once, mock.patch.object(data_ingestion, "read", read_and_tell):
+    with one_at_once, mock.patch.object(ingestion, "read", read_and_tell):
         yield
 
 

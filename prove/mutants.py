@@ -22,14 +22,14 @@ def _mutant(guard: str, file: str, old: str, new: str, proofs: str) -> Mutant:
 WHAT_IS_DROPPED_IN = (
     _mutant(
         "a raw dataset is read once it has settled",
-        "data_ingestion.py",
+        "pipeline/raw_data/ingestion.py",
         "stable = time.monotonic() - sight.since >= self.options.settle",
         "stable = True",
         "half_copies",
     ),
     _mutant(
         "a raw dataset is looked at again while it is published",
-        "data_ingestion.py",
+        "pipeline/raw_data/ingestion.py",
         "            if take_stock(place) != stock:\n",
         "            if False:\n",
         "changes",
@@ -57,14 +57,14 @@ WHAT_IS_DROPPED_IN = (
     ),
     _mutant(
         "a changed state is a new raw dataset",
-        "data_ingestion.py",
+        "pipeline/raw_data/ingestion.py",
         "if fingerprint != sight.fingerprint:",
         "if not sight.fingerprint:",
         "changes half_copies",
     ),
     _mutant(
         "a content that is there is not written again",
-        "data_ingestion.py",
+        "pipeline/raw_data/ingestion.py",
         "name = self.published.name_of(raw.digest)",
         "name = None",
         "once_each",
@@ -106,7 +106,7 @@ WHAT_IS_DROPPED_IN = (
     ),
     _mutant(
         "that the watched folder is gone is no fault",
-        "data_ingestion.py",
+        "pipeline/raw_data/ingestion.py",
         "        except OSError:\n            return constants.POLL",
         "        except ZeroDivisionError:\n            return constants.POLL",
         "vanishing",
@@ -120,7 +120,7 @@ WHAT_IS_DROPPED_IN = (
     ),
     _mutant(
         "a bad raw dataset is left alone once it has settled",
-        "data_ingestion.py",
+        "pipeline/raw_data/ingestion.py",
         "            sight.settled = stable\n",
         "",
         "bad_among_good",
@@ -136,7 +136,7 @@ WHAT_IS_DROPPED_IN = (
 WHAT_GOES_WRONG = (
     _mutant(
         "a fault of ours is said, and the others go on",
-        "data_ingestion.py",
+        "pipeline/raw_data/ingestion.py",
         "except Exception as error:  # a fault of ours",
         "except ZeroDivisionError as error:  # a fault of ours",
         "crashes",
@@ -175,7 +175,7 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "a dataset is written first, recorded second",
-        "data_ingestion.py",
+        "pipeline/raw_data/ingestion.py",
         """
             self._publish(place, raw, began, check)
             self._enter(place, sight, content=raw.digest)
@@ -188,7 +188,7 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "a report is written first, recorded second",
-        "model_analysis.py",
+        "pipeline/checkpoint_analysis.py",
         """
         keep_trying(lambda: self._write(pictures, report), log.error, self.once)
         self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
@@ -220,7 +220,7 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "a checkpoint that is there is not trained again",
-        "model_training.py",
+        "pipeline/scheduler.py",
         "elif run.key not in busy and not self._adopt(run):",
         "elif run.key not in busy:",
         "kill",

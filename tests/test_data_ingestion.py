@@ -17,6 +17,7 @@ from helper import sha256_of
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.ledger import entries_in
 from pipeline.raw_data import image_reader, raw_dataset
+from pipeline.raw_data import ingestion as module
 from pipeline.stage.log_lines import start_logging
 
 
@@ -37,7 +38,7 @@ def ingestion(data):
     options.data = data
     (data / "dataset").mkdir()
     start_logging("ingestion")
-    return data_ingestion.Ingestion(data / "raw_dataset", options)
+    return module.Ingestion(data / "raw_dataset", options)
 
 
 def test_the_dataset_is_exactly_in_its_format(data):
@@ -186,7 +187,7 @@ def test_dying_between_result_and_record_gives_no_second_result(data):
     (data / "dataset").mkdir()
     options = data_ingestion.parse(["--data", str(data), "--settle", "0"])
     options.data = data
-    dying = data_ingestion.Ingestion(data / "raw_dataset", options)
+    dying = module.Ingestion(data / "raw_dataset", options)
 
     def die(*_, **__):
         raise KeyboardInterrupt
@@ -269,13 +270,13 @@ def test_what_has_settled_is_looked_at_again_only_if_it_may_have_changed(
         make_raw_dataset(data / "raw_dataset" / name, seed=seed) for seed, name in enumerate("ab")
     ]
     ingestion.look()
-    take_stock, seen = data_ingestion.take_stock, []
+    take_stock, seen = module.take_stock, []
 
     def seeing(place):
         seen.append(place)
         return take_stock(place)
 
-    monkeypatch.setattr(data_ingestion, "take_stock", seeing)
+    monkeypatch.setattr(module, "take_stock", seeing)
     ingestion.look(set())
     assert seen == []
     ingestion.look({"b", "gone"})
@@ -298,7 +299,7 @@ def test_a_change_while_reading_means_reading_again(data, ingestion, monkeypatch
         ingestion.look()
         ingestion.look()
     folder = make_raw_dataset(data / "raw_dataset" / "colours")
-    image, read = folder / "train" / "000000.png", data_ingestion.read
+    image, read = folder / "train" / "000000.png", module.read
     if first == "damaged":
         image.write_bytes(image.read_bytes()[:-20])
 
@@ -310,7 +311,7 @@ def test_a_change_while_reading_means_reading_again(data, ingestion, monkeypatch
             monkeypatch.undo()
 
     before = datasets(data)
-    monkeypatch.setattr(data_ingestion, "read", read_while_it_changes)
+    monkeypatch.setattr(module, "read", read_while_it_changes)
     ingestion.look({"colours"})
     assert datasets(data) == before
     for _ in range(3):
@@ -359,10 +360,8 @@ def test_a_bad_raw_dataset_is_tried_again_when_it_changes_and_not_before(data, c
     image.write_bytes(whole[:-20])
     ingest(data)
     reads = []
-    read = data_ingestion.read
-    monkeypatch.setattr(
-        data_ingestion, "read", lambda *arguments: reads.append(1) or read(*arguments)
-    )
+    read = module.read
+    monkeypatch.setattr(module, "read", lambda *arguments: reads.append(1) or read(*arguments))
     assert ingest(data) == 1
     assert reads == []
     assert "not ingested before, and unchanged since: train/000003.png" in capsys.readouterr().out
@@ -479,7 +478,7 @@ def test_a_full_disk_is_one_sentence_and_no_loss(data, ingestion, capsys, monkey
 def test_a_fault_with_one_raw_dataset_stops_no_other(data, ingestion, capsys, monkeypatch):
     for name in ("a", "b", "c"):
         make_raw_dataset(data / "raw_dataset" / name, seed=ord(name))
-    read = data_ingestion.read
+    read = module.read
 
     def read_with_a_fault(place, *arguments):
         if place.name == "b":
@@ -488,7 +487,7 @@ def test_a_fault_with_one_raw_dataset_stops_no_other(data, ingestion, capsys, mo
             raise OSError(errno.EMFILE, "Too many open files")
         return read(place, *arguments)
 
-    monkeypatch.setattr(data_ingestion, "read", read_with_a_fault)
+    monkeypatch.setattr(module, "read", read_with_a_fault)
     for _ in range(3):
         ingestion.look()
     said = capsys.readouterr().out
@@ -541,8 +540,8 @@ def test_a_disk_error_while_reading_is_no_fault_of_the_raw_dataset(
             raise OSError(failing.pop(), "Input/output error", path)
         return read_raw(path, most)
 
-    for module in (image_reader, raw_dataset):
-        monkeypatch.setattr(module, "read_raw", read_with_an_error)
+    for reader in (image_reader, raw_dataset):
+        monkeypatch.setattr(reader, "read_raw", read_with_an_error)
     for _ in range(4):
         ingestion.look()
     assert f"train/{name} cannot be read: Input/output error. Make it" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from conftest import make_raw_dataset
 
 import data_ingestion
 from pipeline import health
+from pipeline.raw_data import ingestion
 from pipeline.stage import lock
 from pipeline.stage.log_lines import start_logging
 from pipeline.stage.retry import keep_trying, make_folders
@@ -107,7 +108,7 @@ def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(dat
     made = make_raw_dataset(data / "raw_dataset" / "colours", train=6, test=3)
     options = data_ingestion.parse(["--data", str(data), "--settle", "0"])
     start_logging("ingestion")
-    read = data_ingestion.read
+    read = ingestion.read
 
     def read_while_another_takes_over(*arguments):
         content = read(*arguments)
@@ -117,9 +118,9 @@ def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(dat
         lock.only_process("ingestion", data).path.touch()
         return content
 
-    monkeypatch.setattr(data_ingestion, "read", read_while_another_takes_over)
+    monkeypatch.setattr(ingestion, "read", read_while_another_takes_over)
     with lock.only_process("ingestion", data), pytest.raises(lock.Displaced):
-        data_ingestion.Ingestion(data / "raw_dataset", options).look()
+        ingestion.Ingestion(data / "raw_dataset", options).look()
     assert list(data.with_name("aside").rglob("*.pkl")) == []
     assert names_in(data) == [
         ".ingestion.lock",

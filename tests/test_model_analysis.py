@@ -15,6 +15,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 import constants
 import model_analysis
 from helper import UserError, sha256_of
+from pipeline import checkpoint_analysis
 from pipeline.evaluation import Evaluator
 
 pytestmark = pytest.mark.slow
@@ -293,14 +294,14 @@ def test_a_checkpoint_that_cannot_be_read_for_now_stops_no_other(
 def test_a_fault_with_one_checkpoint_stops_no_other(data, dataset, capsys, monkeypatch):
     put_checkpoint(data, f"{dataset}__z__z", dataset, seed=1)
     put_checkpoint(data, dataset, dataset)
-    draw = model_analysis.draw
+    draw = checkpoint_analysis.draw
 
     def draw_with_a_fault(report, *arguments):
         if report["run"].endswith("z"):
             raise ZeroDivisionError("a fault")
         return draw(report, *arguments)
 
-    monkeypatch.setattr(model_analysis, "draw", draw_with_a_fault)
+    monkeypatch.setattr(checkpoint_analysis, "draw", draw_with_a_fault)
     assert analyze(data) == 1
     said = capsys.readouterr().out
     assert f"{dataset}__z__z: failed: ZeroDivisionError: a fault" in said
@@ -317,7 +318,7 @@ def test_a_stop_that_a_library_made_a_fault_of_is_a_stop(data, dataset, capsys, 
             raise fault from None
 
     put_checkpoint(data, dataset, dataset)
-    monkeypatch.setattr(model_analysis, "draw", draw_while_asked_to_stop)
+    monkeypatch.setattr(checkpoint_analysis, "draw", draw_while_asked_to_stop)
     assert analyze(data) == 130
     assert "failed" not in capsys.readouterr().out
     monkeypatch.undo()

@@ -20,6 +20,7 @@ import model_training
 from pipeline import trainer
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.run_queue import RunQueue
+from pipeline.scheduler import Scheduler
 
 pytestmark = pytest.mark.slow
 
@@ -185,7 +186,7 @@ def test_what_was_trained_since_the_checkpoints_were_listed_is_entered_once(work
     queue = RunQueue(workplace / "data", workplace / "models", workplace / "sets")
     stage = model_training.parse(options(workplace))
     stage.data = workplace / "data"
-    training = model_training.Training(queue, SimpleNamespace(running=[]), stage)
+    training = Scheduler(queue, SimpleNamespace(running=[]), stage)
     path.rename(path.with_suffix(".aside"))
     assert len(list(training.waiting())) == 1
     path.with_suffix(".aside").rename(path)

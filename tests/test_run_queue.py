@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 import constants
-import model_training
 from pipeline import run_queue
 from pipeline.artifacts import safe_pickle
 from pipeline.run_queue import Run, RunQueue
+from pipeline.scheduler import Scheduler
 
 MODEL = "def build_model(input_shape, num_classes):\n    return None\n"
 
@@ -248,7 +248,7 @@ class Life:
         options = SimpleNamespace(
             data=data, once=False, preempt=True, workers=places, retry_failed=False
         )
-        self.training = model_training.Training(folders.queue, self.processes, options)
+        self.training = Scheduler(folders.queue, self.processes, options)
         self.places = places
 
     def step(self):

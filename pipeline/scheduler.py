@@ -1,0 +1,199 @@
+"""Which runs are trained, and starting the next ones."""
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import constants
+from helper import UserError
+from pipeline import resume
+from pipeline.artifacts.ledger import Ledger
+from pipeline.artifacts.metadata import CheckpointDescription, TrainingEntry
+from pipeline.run_queue import Run, RunQueue
+from pipeline.stage import devices
+from pipeline.stage.lock import lock_held
+from pipeline.stage.log_lines import log
+from pipeline.stage.retry import keep_trying
+from pipeline.training_process import TrainingProcesses
+
+
+class Scheduler:
+    """Which runs are done, and doing the next ones."""
+
+    def __init__(self, queue: RunQueue, processes: TrainingProcesses, options: argparse.Namespace):
+        self.queue, self.processes = queue, processes
+        self.once, self.preempt = options.once, options.preempt
+        self.places = devices.places(options.workers)
+        self.checkpoints = options.data / constants.CHECKPOINTS
+        self.record = Ledger(
+            options.data / constants.TRAINING_RECORD, self._trained_on_disk, TrainingEntry.of
+        )
+        self.all_well = True
+        self.seconds_per_look = 0.0
+        self._listed, self._listed_at = set(), float("-inf")
+        self._problems: list[str] = []
+        self._remove_leftovers()
+        if options.retry_failed:
+            self._forget_failed()
+
+    def start_what_fits(self) -> None:
+        """Start the most urgent runs that wait, as far as there is a place for them."""
+        began = time.thread_time()
+        waiting = self.waiting()
+        while run := next(waiting, None):
+            if len(self.processes.running) < self.places:
+                self._start(run)
+            else:
+                self._make_room(run)
+                break
+        self.seconds_per_look = time.thread_time() - began
+
+    def waiting(self) -> Iterator[Run]:
+        """The runs that are neither trained nor failed nor being trained, the most urgent first."""
+        runs = self.queue.look()
+        self._say_problems()
+        there = self._checkpoint_names()
+        busy = {process.run.key for process in self.processes.running}
+        for run in runs:
+            entry = self.record.entries.get(run.key)
+            state = entry and entry.state
+            if state == "trained" and entry.name in there:
+                continue  # a checkpoint that somebody deleted is trained again
+            if state == "failed":
+                self.all_well = False
+            elif run.key not in busy and not self._adopt(run):
+                yield run
+
+    def _checkpoint_names(self) -> set[str]:
+        """The checkpoints there are; thousands are not listed after each epoch."""
+        if time.monotonic() >= self._listed_at + constants.LOOK_AGAIN:
+            self._listed_at = time.monotonic()
+            files = os.listdir(self.checkpoints)  # noqa: PTH208 - names are all it takes
+            self._listed = {name.removesuffix(".pkl") for name in files if name.endswith(".pkl")}
+        return self._listed
+
+    def take_reports(self) -> bool:
+        """Record what became of runs. Returns whether one ended or finished an epoch: a time to choose."""
+        reports = list(self.processes.reports())
+        for process, report in reports:
+            if report["event"] != "epoch":
+                self._record(process.run, process.job["name"], report)
+        return bool(reports)
+
+    def _record(self, run: Run, name: str, outcome: dict) -> None:
+        adopted = keep_trying(lambda: self._adopt(run), log.error, self.once)
+        match outcome["event"]:
+            case "trained":
+                log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
+            case "failed" if adopted:  # it died with nothing left to do but to say so
+                log.info("%s: trained", name)
+            case "failed":
+                log.error("%s: failed: %s", name, outcome["reason"])
+                self._enter(run, state="failed", name=name, reason=outcome["reason"])
+            case "paused":
+                log.info("%s: paused after epoch %d for a newer dataset", name, outcome["epoch"])
+            case "hindered":  # not the run's fault: it is tried again, if it is still there
+                log.error("%s: %s", name, outcome["reason"])
+                if self.once:
+                    raise UserError(outcome["reason"])
+                time.sleep(constants.RETRY)
+
+    def _start(self, run: Run) -> None:
+        name = run.name_in(self.checkpoints)
+        count = run.dataset.images
+        images = "" if count is None else f"{count:,} images, "
+        log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
+        share = devices.share([process.job for process in self.processes.running], self.places)
+        self.processes.start(run, self._job(run, name) | share)
+
+    def _make_room(self, run: Run) -> None:
+        """Ask the run on the oldest dataset to pause, if that of `run`, which waits, is newer."""
+        running = self.processes.running
+        if not self.preempt or any(process.pausing for process in running):
+            return
+        oldest = min(running, key=lambda process: process.run.dataset.time)
+        if oldest.run.dataset.time < run.dataset.time:
+            oldest.pause()
+
+    def _remove_leftovers(self) -> None:
+        """What a trainer kept to go on from is of no use once there is the checkpoint."""
+        for state in self.checkpoints.glob(f"*/{resume.FILE}"):
+            if self._checkpoint(state.parent.name).exists():
+                with suppress(IsADirectoryError):
+                    resume.forget(state.parent)
+
+    def _forget_failed(self) -> None:
+        failed = [key for key, entry in self.record.entries.items() if entry.state == "failed"]
+        keep_trying(lambda: self.record.forget(*failed), log.error, self.once)
+
+    def _enter(self, run: Run, **entry: object) -> None:
+        keep_trying(lambda: self.record.record(run.key, **entry), log.error, self.once)
+
+    def _adopt(self, run: Run) -> bool:
+        """Enter the checkpoint of `run`, if there is one: just made, or before an earlier process died."""
+        for name in run.names:
+            key, entry = self._on_disk(name)
+            if key == run.key:
+                self._enter(run, **entry)
+                self._listed.add(name)
+                return True
+        return False
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.checkpoints / f"{name}.pkl"
+
+    def _on_disk(self, name: str) -> tuple[str | None, dict]:
+        """The key of the run that the checkpoint `name` is of, and its entry; None if there is none."""
+        path = self._checkpoint(name)
+        said = CheckpointDescription.beside(path) if path.exists() else None
+        if said is None or said.key is None:
+            return None, {}
+        entry = {"state": "trained", "name": name, "accuracy": said.accuracy}
+        figures = {
+            "model": said.model,
+            "seconds": said.seconds,
+            "images": said.images,
+            "epochs": said.epochs,
+        }
+        known = {key: figure for key, figure in figures.items() if figure is not None}
+        return said.key, entry | known
+
+    def _trained_on_disk(self) -> dict[str, dict]:
+        found = (self._on_disk(path.stem) for path in self.checkpoints.glob("*.pkl"))
+        return {key: entry for key, entry in found if key}
+
+    def _job(self, run: Run, name: str) -> dict:
+        return {
+            "name": name,
+            "dataset": str(run.dataset.path),
+            "model": str(run.model.path),
+            "checkpoint": str(self._checkpoint(name)),
+            "lock": lock_held(),
+            "description": {
+                "key": run.key,
+                "dataset": run.dataset.name,
+                "dataset_sha256": run.dataset.digest,
+                "model": run.model.name,
+                "model_sha256": run.model.digest,
+                "model_priority": run.model.priority,
+                "hyperparameter_set": run.hyperparameters.name,
+                "settings": run.hyperparameters.settings,
+            },
+        }
+
+    def _say_problems(self) -> None:
+        """Name each file that cannot take part, once per change."""
+        for problem in self.queue.problems:
+            self.all_well = False
+            if problem not in self._problems:
+                log.error("%s", problem)
+        self._problems = list(self.queue.problems)
+
+
+def _accuracy(outcome: dict) -> str:
+    if "val_accuracy" in outcome:
+        return f", validation accuracy {outcome['val_accuracy']:.3f}"
+    return f", accuracy {outcome['accuracy']:.3f} (no validation)"
