@@ -22,12 +22,12 @@ import constants
 from helper import (
     shown,
 )
+from pipeline.analysis.checkpoint_analysis import Analysis
+from pipeline.analysis.cross_evaluation import CrossTests
+from pipeline.analysis.evaluation import Evaluator
+from pipeline.analysis.leaderboard import Leaderboard
+from pipeline.analysis.models_by_datasets import ModelsByDatasets
 from pipeline.artifacts.catalog import Inventory
-from pipeline.checkpoint_analysis import Analysis
-from pipeline.cross_tests import CrossTests
-from pipeline.evaluation import Evaluator
-from pipeline.leaderboard import Leaderboard
-from pipeline.models_by_datasets import ModelsByDatasets
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser

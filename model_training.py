@@ -18,8 +18,6 @@ from pathlib import Path
 
 import constants
 from helper import shown
-from pipeline.run_queue import RunQueue
-from pipeline.scheduler import Scheduler
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser
@@ -27,7 +25,9 @@ from pipeline.stage.process import run_stage
 from pipeline.stage.retry import keep_trying
 from pipeline.stage.status import status
 from pipeline.stage.terminal import run_script
-from pipeline.training_process import TrainingProcesses
+from pipeline.training.local_workers import TrainingProcesses
+from pipeline.training.run_queue import RunQueue
+from pipeline.training.scheduler import Scheduler
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 
 import constants
-from pipeline import health, run_table
-from pipeline.run_queue import RunQueue
 from pipeline.stage.terminal import run_script
+from pipeline.training import health, run_table
+from pipeline.training.run_queue import RunQueue
 
 
 def main(arguments: list[str] | None = None) -> int:

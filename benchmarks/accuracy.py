@@ -20,7 +20,7 @@ from bare import bare
 from processes import ROOT, Script
 from tables import QUICK, markdown
 
-from pipeline import fitting, model_file, resume
+from pipeline.training import fitting, model_file, training_state
 
 TRAIN, TEST = (6_000, 2_000) if QUICK else (60_000, 10_000)
 GOALS = (0.9, 0.925)
@@ -104,7 +104,9 @@ class Run:
     def _keep_state(self) -> None:
         folder = self.states / str(len(self.ends))
         folder.mkdir(parents=True)
-        (folder / resume.FILE).hardlink_to(self.checkpoint.with_suffix("") / resume.FILE)
+        (folder / training_state.FILE).hardlink_to(
+            self.checkpoint.with_suffix("") / training_state.FILE
+        )
 
     def tested(self, test: dict) -> list[tuple[float, float]]:
         """Seconds and test accuracy after each epoch."""
@@ -114,8 +116,8 @@ class Run:
         found = []
         for epoch, seconds in enumerate(self.ends, 1):
             folder = self.states / str(epoch)
-            _, head, _ = (folder / resume.FILE).read_bytes().split(b"\n", 2)
-            kept = resume.load(folder, json.loads(head)["key"])["variables"]
+            _, head, _ = (folder / training_state.FILE).read_bytes().split(b"\n", 2)
+            kept = training_state.load(folder, json.loads(head)["key"])["variables"]
             for variable, array in zip(model.variables, kept, strict=True):
                 variable.assign(array)
             predicted = model.predict(test["img"], batch_size=512, verbose=0).argmax(1)

@@ -19,8 +19,8 @@ from tables import QUICK, markdown, progress, spread
 
 sys.path.insert(0, str(ROOT))
 
-from pipeline.run_queue import CLOCK_TICK, RunQueue
-from pipeline.scheduler import Scheduler
+from pipeline.training.run_queue import CLOCK_TICK, RunQueue
+from pipeline.training.scheduler import Scheduler
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -18,10 +18,10 @@ from processes import ROOT
 sys.path.insert(0, str(ROOT))
 
 import constants
+from pipeline.analysis.cross_evaluation import MOST_DATASETS
 from pipeline.artifacts.ledger import Ledger
-from pipeline.cross_tests import MOST_DATASETS
 from pipeline.raw_data.raw_dataset import take_stock
-from pipeline.run_queue import Run, RunQueue
+from pipeline.training.run_queue import Run, RunQueue
 
 FIRST = datetime(2022, 6, 8, 20, 57, 20)
 IMAGES = 10  # in each split of a raw dataset

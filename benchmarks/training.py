@@ -27,13 +27,13 @@ early_stopping_patience = 0
 PROBE = """
 
 from pathlib import Path
-from pipeline import trainer
+from pipeline.training import worker
 
 def batch_done(self, epoch, batch):
     Path(self.job.checkpoint).with_suffix(".first").touch()
-    trainer.Training.batch_done = kept
+    worker.Training.batch_done = kept
 
-kept, trainer.Training.batch_done = trainer.Training.batch_done, batch_done
+kept, worker.Training.batch_done = worker.Training.batch_done, batch_done
 """
 OURS = "this project, a run of the training stage"
 HALF = "bare `model.fit`, the same precision"
@@ -205,7 +205,7 @@ def warm_up(stage: Stage) -> None:
 
 def precision() -> str:
     """What "auto" is on this machine."""
-    from pipeline.fitting import choose_precision
+    from pipeline.training.fitting import choose_precision
 
     return choose_precision("auto")
 

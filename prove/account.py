@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 import constants
 from helper import description_path, sha256_of
-from pipeline import resume
 from pipeline.artifacts import ledger, safe_pickle
+from pipeline.training import training_state
 
 RECORDS = (constants.INGESTION_RECORD, constants.TRAINING_RECORD, constants.ANALYSIS_RECORD)
 RESULTS = (constants.DATASETS, constants.CHECKPOINTS, constants.RESULTS)
@@ -101,8 +101,8 @@ def _content(path: Path, top: str) -> object:
         return ledger._read(path)
     if path.name.startswith("events."):
         return _curves(path)
-    if path.name == resume.FILE:
-        return resume.load(path.parent, key_of(path))["history"]
+    if path.name == training_state.FILE:
+        return training_state.load(path.parent, key_of(path))["history"]
     if top == constants.RAW_DATASETS:
         return [sha256_of(path), path.stat().st_mtime_ns]
     if top not in RESULTS or path.name.startswith("."):

@@ -17,18 +17,19 @@ from types import SimpleNamespace
 import constants
 import run_queue
 from helper import digest_of
-from pipeline import leaderboard, resume
+from pipeline.analysis import leaderboard
+from pipeline.analysis.checkpoint_analysis import Analysis
+from pipeline.analysis.cross_evaluation import CrossTests
+from pipeline.analysis.evaluation import Evaluator
+from pipeline.analysis.leaderboard import Leaderboard
+from pipeline.analysis.models_by_datasets import ModelsByDatasets, lines
 from pipeline.artifacts import ledger, safe_pickle
 from pipeline.artifacts.catalog import Inventory
-from pipeline.checkpoint_analysis import Analysis
-from pipeline.cross_tests import CrossTests
-from pipeline.evaluation import Evaluator
-from pipeline.leaderboard import Leaderboard
-from pipeline.models_by_datasets import ModelsByDatasets, lines
 from pipeline.raw_data.ingestion import Ingestion, Sight
-from pipeline.run_queue import RunQueue
-from pipeline.scheduler import Scheduler
 from pipeline.stage.log_lines import log
+from pipeline.training import training_state
+from pipeline.training.run_queue import RunQueue
+from pipeline.training.scheduler import Scheduler
 from prove import Result, some, warm
 from prove.scenes import BEGUN, CHECKPOINT, FAULTS, NEXT, Prepared, prepared
 
@@ -168,7 +169,7 @@ class Everything:
             constants.TRAINING_RECORD: {key: entry, "other": {"state": "failed", "name": "x",
                                                               "reason": "none"}},
             constants.ANALYSIS_RECORD: {sha256: {"run": name, "state": "analyzed", "accuracy": 0.5}},
-            f"model_checkpoints/{self.runs[-1].plain_name}/{resume.FILE}": {
+            f"model_checkpoints/{self.runs[-1].plain_name}/{training_state.FILE}": {
                 "key": self.runs[-1].key, "epochs": 2},
         }  # fmt: skip
 
@@ -201,8 +202,8 @@ class Everything:
         ingestion._is_recorded(Path("x"), Sight("f"))
         self._analyze(options)
         for run in self.runs:
-            with contextlib.suppress(resume.NothingToResume):
-                resume.load(self.data / "model_checkpoints" / run.plain_name, run.key)
+            with contextlib.suppress(training_state.NothingToResume):
+                training_state.load(self.data / "model_checkpoints" / run.plain_name, run.key)
 
     def _analyze(self, options: SimpleNamespace) -> None:
         inventory = Inventory(self.data)
@@ -231,10 +232,10 @@ def as_file(name: str, content: object) -> bytes:
     text = text_of(content)
     if name.endswith(".pkl"):
         return ledger._framed([text.decode()[1:-1]])
-    if name.endswith(resume.FILE):
+    if name.endswith(training_state.FILE):
         state = safe_pickle.dumps(content) if isinstance(content, dict) else b""
         rest = text + b"\n" + state
-        return resume._digest(rest) + b"\n" + rest
+        return training_state._digest(rest) + b"\n" + rest
     return text
 
 

@@ -145,7 +145,7 @@ def _analyze(folder: Path, deed: str) -> str:
 
 
 def _let_misbehave(deed: str) -> None:
-    from pipeline import evaluation_worker
+    from pipeline.analysis import evaluation_worker
 
     main = evaluation_worker.main
 

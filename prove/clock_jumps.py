@@ -14,7 +14,7 @@ from unittest import mock
 
 import constants
 from pipeline.artifacts import dataset
-from pipeline.run_queue import RunQueue
+from pipeline.training.run_queue import RunQueue
 from prove import Result, some, tried
 from prove.drops import Bench, bench, content_of, contents, make
 

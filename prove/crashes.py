@@ -53,9 +53,9 @@ INGESTION_PARTS = (
     "pipeline.raw_data.reader_processes:read_images",
 )
 ANALYSIS_PARTS = (
-    "pipeline.checkpoint_analysis:load_split",
-    "pipeline.checkpoint_analysis:Analysis._examine",
-    "pipeline.checkpoint_analysis:draw",
+    "pipeline.analysis.checkpoint_analysis:load_split",
+    "pipeline.analysis.checkpoint_analysis:Analysis._examine",
+    "pipeline.analysis.checkpoint_analysis:draw",
 )
 MODEL = """
 import ctypes, os, signal, sys

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from helper import UserError, description_path
-from pipeline import resume
 from pipeline.artifacts import ledger
 from pipeline.artifacts.checkpoint import load_checkpoint
 from pipeline.artifacts.dataset import load_split
+from pipeline.training import training_state
 from prove import Result, warm
 from prove.account import key_of
 from prove.scenes import BEGUN, CHECKPOINT, FIRST, prepared
@@ -48,16 +48,16 @@ def _files() -> list[Path]:
     return [
         *made.glob("dataset/*.pkl"),
         *made.glob("model_checkpoints/*.pkl"),
-        *(begun.folder / "template").rglob(resume.FILE),
+        *(begun.folder / "template").rglob(training_state.FILE),
         *(one.scene.record(one.folder / "undisturbed") for one in (first, begun, checkpoint)),
     ]
 
 
 def _reader(path: Path) -> Callable[[Path], object]:
     """How the stages read a file such as `path`."""
-    if path.name == resume.FILE:
+    if path.name == training_state.FILE:
         key = key_of(path)
-        return lambda copy: resume.load(copy.parent, key)
+        return lambda copy: training_state.load(copy.parent, key)
     if path.parent.name == "dataset":
         return lambda copy: load_split(copy, "train")
     return load_checkpoint if path.parent.name == "model_checkpoints" else ledger._read
@@ -85,7 +85,7 @@ def _unnoticed_here(case: Case) -> list[str]:
                 try:
                     read(copy)
                     lines.append(f"{path.name}: {what} was not noticed")
-                except (UserError, resume.NothingToResume):
+                except (UserError, training_state.NothingToResume):
                     pass
                 except Exception as error:
                     lines.append(f"{path.name}: {what} gave {type(error).__name__}: {error}")

@@ -17,10 +17,10 @@ import numpy as np
 
 import constants
 from helper import description_path
-from pipeline import resume
 from pipeline.artifacts import safe_pickle
-from pipeline.run_queue import RunQueue
-from pipeline.training_process import TrainingProcess, TrainingProcesses
+from pipeline.training import training_state
+from pipeline.training.local_workers import TrainingProcess, TrainingProcesses
+from pipeline.training.run_queue import RunQueue
 from prove import Result, patience
 from prove.stages import Stage
 from tests.conftest import make_raw_dataset
@@ -159,10 +159,10 @@ class Work:
         return reports
 
     def _epochs_kept(self) -> int:
-        return resume.epochs_done(self.checkpoint.with_suffix(""), self.run.key)
+        return training_state.epochs_done(self.checkpoint.with_suffix(""), self.run.key)
 
     def begin_afresh(self) -> None:
-        resume.forget(self.checkpoint.with_suffix(""))
+        training_state.forget(self.checkpoint.with_suffix(""))
         for path in (self.checkpoint, description_path(self.checkpoint)):
             path.unlink(missing_ok=True)
 

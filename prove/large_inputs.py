@@ -92,7 +92,7 @@ def _set(path: Path) -> None:
 
 
 def _model(path: Path) -> None:
-    from pipeline.run_queue import RunQueue
+    from pipeline.training.run_queue import RunQueue
 
     RunQueue(path.parent)._model(path)
 
@@ -123,9 +123,11 @@ def _log(path: Path) -> None:
 
 
 def _state(path: Path) -> None:
-    from pipeline import resume
+    from pipeline.training import training_state
 
-    assert not resume.epochs_done(path.rename(path.with_name(resume.FILE)).parent, "key")
+    assert not training_state.epochs_done(
+        path.rename(path.with_name(training_state.FILE)).parent, "key"
+    )
 
 
 READERS: dict[str, Callable[[Path], None]] = {

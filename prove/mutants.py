@@ -143,21 +143,21 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "a run whose process died has failed, and the next one starts",
-        "pipeline/training_process.py",
+        "pipeline/training/local_workers.py",
         '        take(self, {"event": "failed", "reason": self._reason_of_death()})\n',
         "",
         "crashes",
     ),
     _mutant(
         "each checkpoint is tested in a process of its own",
-        "pipeline/evaluation.py",
+        "pipeline/analysis/evaluation.py",
         "return self._worker is not None and self._worker.sha256 == sha256",
         "return self._worker is not None",
         "bad_checkpoints",
     ),
     _mutant(
         "where the process of a checkpoint ends, it is said how",
-        "pipeline/evaluation.py",
+        "pipeline/analysis/evaluation.py",
         """
                 with suppress(EOFError, OSError):
                     if self._connection.poll():""",
@@ -188,7 +188,7 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "a report is written first, recorded second",
-        "pipeline/checkpoint_analysis.py",
+        "pipeline/analysis/checkpoint_analysis.py",
         """
         keep_trying(lambda: self._write(pictures, report), log.error, self.once)
         self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
@@ -220,35 +220,35 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "a checkpoint that is there is not trained again",
-        "pipeline/scheduler.py",
+        "pipeline/training/scheduler.py",
         "elif run.key not in busy and not self._adopt(run):",
         "elif run.key not in busy:",
         "kill",
     ),
     _mutant(
         "curves are cut back to the last whole epoch",
-        "pipeline/event_log.py",
+        "pipeline/training/tensorboard_logs.py",
         "if path.stat().st_size > length:",
         "if False:",
         "kill",
     ),
     _mutant(
         "a training goes on from what it kept",
-        "pipeline/trainer.py",
+        "pipeline/training/worker.py",
         "        fit.restore(state)\n",
         "        return False\n",
         "killed_training",
     ),
     _mutant(
         "the optimizer goes on from where it was",
-        "pipeline/fitting.py",
+        "pipeline/training/fitting.py",
         '        _assign(self.network.optimizer.variables, state["optimizer"])\n',
         "",
         "killed_training",
     ),
     _mutant(
         "what an epoch draws by chance depends on the seed and its number alone",
-        "pipeline/fitting.py",
+        "pipeline/training/fitting.py",
         'draw = np.random.default_rng([self.settings["seed"], epoch])',
         "draw = np.random.default_rng()",
         "killed_training",
@@ -304,7 +304,7 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "the state of a training is what its digest says",
-        "pipeline/resume.py",
+        "pipeline/training/training_state.py",
         "if digest != _digest(content):",
         "if False:",
         "damage",

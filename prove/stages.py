@@ -16,7 +16,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pipeline.training_process import PRELOAD
+from pipeline.training.local_workers import PRELOAD
 from prove import patience
 
 _context = multiprocessing.get_context("forkserver")

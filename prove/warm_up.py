@@ -15,4 +15,4 @@ import_keras()
 import data_ingestion  # noqa: E402, F401
 import model_analysis  # noqa: E402, F401
 import model_training  # noqa: E402, F401
-from pipeline import evaluation_worker, plots, trainer  # noqa: E402, F401
+from pipeline.training import worker  # noqa: E402, F401

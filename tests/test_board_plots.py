@@ -3,8 +3,8 @@ from itertools import pairwise
 import pytest
 from pictures import HOSTILE, margin_is_white, opened
 
-from pipeline import board_plots, drawing
-from pipeline.board_plots import Column, Section
+from pipeline.analysis import drawing, table_plots
+from pipeline.analysis.table_plots import Column, Section
 
 MODELS = [Column("model", right=False), Column("set", right=False)]
 
@@ -17,7 +17,7 @@ def section(lines, columns, title="trained on d", own=0, shares=None):
 
 
 def matrix_png(sections, names, title="Models by datasets", subtitles=("one", "two")):
-    return board_plots.matrix_plot(title, subtitles, MODELS, names, sections, {"Datasets": "d"})
+    return table_plots.matrix_plot(title, subtitles, MODELS, names, sections, {"Datasets": "d"})
 
 
 @pytest.mark.slow
@@ -40,16 +40,16 @@ def test_any_name_is_drawn_within_the_matrix(name):
 def test_any_name_is_drawn_within_the_table(name):
     columns = [Column(name, right=False), Column("accuracy", bar=True), Column(name)]
     lines = Section(name, name, [(name, "50.0 %", name)], [[0.5]])
-    assert margin_is_white(board_plots.table_plot(name, name, columns, [lines], {}))
+    assert margin_is_white(table_plots.table_plot(name, name, columns, [lines], {}))
 
 
 def test_the_columns_of_a_table_do_not_overlap():
     columns = [Column("a"), Column("b", bar=True), Column("c", right=False)]
     sections = [Section("", "", [("W" * 60, "1", "iii"), ("x", "12345", "W" * 60)], [[0.1], [1.0]])]
     with drawing.house_style():
-        places = board_plots.place_columns(columns, sections)
+        places = table_plots.place_columns(columns, sections)
     for (left, room, column), (following, _, _) in pairwise(places):
-        assert left + room + (board_plots.BAR if column.bar else 0) < following
+        assert left + room + (table_plots.BAR if column.bar else 0) < following
 
 
 def test_the_own_dataset_is_marked():
@@ -61,7 +61,7 @@ def test_the_fewer_mistakes_the_darker_a_cell():
     with drawing.house_style():
         figure = drawing.new_figure(3, 3)
         for share in (0.0, 0.5, 0.9, 0.99, 1.0):
-            board_plots.draw_cell(figure, 1, 1, share)
+            table_plots.draw_cell(figure, 1, 1, share)
     light = [sum(cell.get_facecolor()[:3]) for cell in figure.artists]
     assert light == sorted(light, reverse=True)
     assert len(set(light)) == 5
@@ -72,5 +72,5 @@ def test_the_fewer_mistakes_the_darker_a_cell():
 def test_what_was_not_tested_is_a_dash():
     with drawing.house_style():
         figure = drawing.new_figure(3, 3)
-        board_plots.draw_cell(figure, 1, 1, None)
+        table_plots.draw_cell(figure, 1, 1, None)
     assert [text.get_text() for text in figure.texts] == ["\N{EN DASH}"]

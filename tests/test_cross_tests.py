@@ -12,13 +12,13 @@ from conftest import COLOURS, make_raw_dataset, put_report
 import data_ingestion
 import model_analysis
 from helper import sha256_of, write_json
-from pipeline import cross_tests, evaluation
+from pipeline.analysis import cross_evaluation, evaluation
+from pipeline.analysis.cross_evaluation import CrossTests
+from pipeline.analysis.evaluation import Evaluator
+from pipeline.analysis.leaderboard import Leaderboard
+from pipeline.analysis.models_by_datasets import ModelsByDatasets
 from pipeline.artifacts.catalog import Inventory
 from pipeline.artifacts.metadata import read_json
-from pipeline.cross_tests import CrossTests
-from pipeline.evaluation import Evaluator
-from pipeline.leaderboard import Leaderboard
-from pipeline.models_by_datasets import ModelsByDatasets
 
 pytestmark = pytest.mark.slow
 
@@ -489,8 +489,8 @@ def test_tests_come_newest_dataset_best_model_newest_other_dataset_first(data):
 
 
 def test_of_very_many_the_newest_datasets_and_the_best_models_take_part(data, monkeypatch):
-    monkeypatch.setattr(cross_tests, "MOST_DATASETS", 3)
-    monkeypatch.setattr(cross_tests, "MOST_RUNS", 2)
+    monkeypatch.setattr(cross_evaluation, "MOST_DATASETS", 3)
+    monkeypatch.setattr(cross_evaluation, "MOST_RUNS", 2)
     for number in range(5):
         put_dataset(data, year(number))
         for model in range(4):
@@ -582,7 +582,7 @@ def test_models_and_images_are_kept_only_as_long_as_there_is_something_to_test(d
 
 
 def test_of_large_datasets_the_images_of_one_are_kept(data, three, monkeypatch):
-    monkeypatch.setattr(cross_tests, "MOST_BYTES", 0)
+    monkeypatch.setattr(cross_evaluation, "MOST_BYTES", 0)
     put_one_checkpoint_each(data, three)
     kept, do = [], CrossTests.do
     monkeypatch.setattr(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pictures import pixels, texts_of
 
-from pipeline import drawing
+from pipeline.analysis import drawing
 
 
 def test_dollar_signs_are_text_and_no_formula():

@@ -11,10 +11,10 @@ from conftest import children, until_gone
 import constants
 import model_analysis
 from helper import UserError, sha256_of
-from pipeline import evaluation
+from pipeline.analysis import evaluation
+from pipeline.analysis.evaluation import EvaluationError, Evaluator
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import load_split
-from pipeline.evaluation import EvaluationError, Evaluator
 
 pytestmark = pytest.mark.slow
 

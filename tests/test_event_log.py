@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
-from pipeline import event_log
+from pipeline.training import tensorboard_logs
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ def curve(folder, tag):
 def test_tensorboard_reads_the_curves(tmp_path):
     for epoch in range(30):
         figures = {"loss": 1 / (epoch + 1), "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25}
-        event_log.write_epoch(tmp_path, epoch, figures)
+        tensorboard_logs.write_epoch(tmp_path, epoch, figures)
     losses = curve(tmp_path / "train", "epoch_loss")
     assert [step for step, _ in losses] == list(range(30))
     assert losses[9][1] == pytest.approx(0.1)
@@ -35,12 +35,12 @@ def test_tensorboard_reads_the_curves(tmp_path):
 
 
 def test_without_validation_there_is_no_validation_curve(tmp_path):
-    event_log.write_epoch(tmp_path, 0, {"loss": 1.0, "accuracy": 0.5})
+    tensorboard_logs.write_epoch(tmp_path, 0, {"loss": 1.0, "accuracy": 0.5})
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
 
 def test_the_hparams_tab_gets_its_columns_and_values(tmp_path):
-    event_log.write_hyperparameters(
+    tensorboard_logs.write_hyperparameters(
         tmp_path, "run", {"model": "cnn", "learning_rate": 0.5, "epochs": 3}
     )
     events = EventAccumulator(str(tmp_path))
@@ -52,7 +52,9 @@ def test_the_hparams_tab_gets_its_columns_and_values(tmp_path):
 
 
 def test_a_name_that_no_event_file_can_hold_is_spelled_out(tmp_path):
-    event_log.write_hyperparameters(tmp_path, "a run \udcff", {"model": "half \ud800\n\x1b[31m"})
+    tensorboard_logs.write_hyperparameters(
+        tmp_path, "a run \udcff", {"model": "half \ud800\n\x1b[31m"}
+    )
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     values = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
@@ -60,15 +62,15 @@ def test_a_name_that_no_event_file_can_hold_is_spelled_out(tmp_path):
 
 
 def test_what_was_written_after_the_last_kept_epoch_is_taken_back(tmp_path):
-    event_log.write_hyperparameters(tmp_path, "run", {"epochs": 5})
+    tensorboard_logs.write_hyperparameters(tmp_path, "run", {"epochs": 5})
     for epoch in range(3):
-        event_log.write_epoch(tmp_path, epoch, {"loss": 1.0, "val_loss": 1.0})
-    kept = event_log.sizes(tmp_path)
+        tensorboard_logs.write_epoch(tmp_path, epoch, {"loss": 1.0, "val_loss": 1.0})
+    kept = tensorboard_logs.sizes(tmp_path)
     for epoch in (3, 4):
-        event_log.write_epoch(tmp_path, epoch, {"loss": 0.5, "val_loss": 0.5})
-    event_log.cut_back(tmp_path, kept)
+        tensorboard_logs.write_epoch(tmp_path, epoch, {"loss": 0.5, "val_loss": 0.5})
+    tensorboard_logs.cut_back(tmp_path, kept)
     for epoch in (3, 4):
-        event_log.write_epoch(tmp_path, epoch, {"loss": 0.25, "val_loss": 0.25})
+        tensorboard_logs.write_epoch(tmp_path, epoch, {"loss": 0.25, "val_loss": 0.25})
     for split in ("train", "validation"):
         points = curve(tmp_path / split, "epoch_loss")
         assert points == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 0.25), (4, 0.25)]
@@ -79,15 +81,15 @@ def test_what_was_written_is_flushed_to_the_disk_with_its_name(tmp_path, monkeyp
     descriptors = Path("/proc/self/fd")
     monkeypatch.setattr(os, "fsync", lambda fd: flushed.append((descriptors / str(fd)).readlink()))
     logs = tmp_path / "logs"
-    event_log.write_epoch(logs, 0, {"loss": 1.0})
-    assert flushed == [logs / "train" / event_log.FILE, logs / "train", logs]
-    event_log.write_epoch(logs, 1, {"loss": 0.5})
-    assert flushed[3:] == [logs / "train" / event_log.FILE]
+    tensorboard_logs.write_epoch(logs, 0, {"loss": 1.0})
+    assert flushed == [logs / "train" / tensorboard_logs.FILE, logs / "train", logs]
+    tensorboard_logs.write_epoch(logs, 1, {"loss": 0.5})
+    assert flushed[3:] == [logs / "train" / tensorboard_logs.FILE]
 
 
 def test_a_write_that_fails_half_way_is_taken_back(tmp_path, monkeypatch):
-    event_log.write_epoch(tmp_path, 0, {"loss": 1.0})
-    path = tmp_path / "train" / event_log.FILE
+    tensorboard_logs.write_epoch(tmp_path, 0, {"loss": 1.0})
+    path = tmp_path / "train" / tensorboard_logs.FILE
     before = path.read_bytes()
     small = path.stat().st_size + 20  # room for a part of the next record only
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -95,10 +97,10 @@ def test_a_write_that_fails_half_way_is_taken_back(tmp_path, monkeypatch):
     resource.setrlimit(resource.RLIMIT_FSIZE, (small, hard))
     try:
         with pytest.raises(OSError) as error:
-            event_log.write_epoch(tmp_path, 1, {"loss": 0.5})
+            tensorboard_logs.write_epoch(tmp_path, 1, {"loss": 0.5})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert error.value.filename == str(path)
     assert path.read_bytes() == before
-    event_log.write_epoch(tmp_path, 1, {"loss": 0.5})
+    tensorboard_logs.write_epoch(tmp_path, 1, {"loss": 0.5})
     assert curve(tmp_path / "train", "epoch_loss") == [(0, 1.0), (1, 0.5)]

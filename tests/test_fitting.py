@@ -5,10 +5,10 @@ import pytest
 
 import constants
 from helper import UserError
-from pipeline import fitting, fused_adam, resume
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.model_file import build
+from pipeline.training import fitting, fused_adam, training_state
+from pipeline.training.model_file import build
 
 pytestmark = pytest.mark.slow
 
@@ -173,8 +173,8 @@ def test_left_and_gone_on_with_it_ends_as_if_undisturbed(optimizer, precision, t
         listener = Listener(leave_after=[last])
         left = fit(settings, listener=listener, state=state)
         assert not left.ended
-        resume.save(tmp_path, "key", 1, listener.state)
-        state = resume.load(tmp_path, "key")
+        training_state.save(tmp_path, "key", 1, listener.state)
+        state = training_state.load(tmp_path, "key")
     resumed = fit(settings, state=state)
     assert resumed.ended
     assert resumed.history == undisturbed.history
@@ -217,18 +217,18 @@ def test_a_state_of_another_model_is_refused():
     "damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:100] + b"x" + b[101:]]
 )
 def test_a_damaged_state_is_nothing_to_resume(tmp_path, damage):
-    resume.save(tmp_path, "key", 1, {"seconds": 1.0})
-    path = tmp_path / resume.FILE
-    assert resume.load(tmp_path, "key")["seconds"] == 1.0
+    training_state.save(tmp_path, "key", 1, {"seconds": 1.0})
+    path = tmp_path / training_state.FILE
+    assert training_state.load(tmp_path, "key")["seconds"] == 1.0
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(resume.NothingToResume):
-        resume.load(tmp_path, "key")
+    with pytest.raises(training_state.NothingToResume):
+        training_state.load(tmp_path, "key")
 
 
 def test_the_state_of_another_run_is_nothing_to_resume(tmp_path):
-    resume.save(tmp_path, "key", 1, {"seconds": 1.0})
-    with pytest.raises(resume.NothingToResume):
-        resume.load(tmp_path, "other key")
+    training_state.save(tmp_path, "key", 1, {"seconds": 1.0})
+    with pytest.raises(training_state.NothingToResume):
+        training_state.load(tmp_path, "other key")
 
 
 def test_the_rate_warms_up_and_then_falls_as_a_cosine():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline import fused_adam
 from pipeline.artifacts.keras_import import import_keras
+from pipeline.training import fused_adam
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 import constants
 import run_queue
 from helper import write_json
-from pipeline.health import health_of
+from pipeline.training.health import health_of
 
 STAGES = ("ingestion", "training", "analysis")
 

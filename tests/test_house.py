@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,24 @@ SCRIPTS = {
     "model_analysis",
     "run_queue",
 }
+# A module imports only from its own floor's room and from lower floors.
+FLOORS = [
+    {"constants"},
+    {"helper"},
+    {"pipeline.stage"},
+    {"pipeline.artifacts"},
+    {"pipeline.raw_data", "pipeline.training"},
+    {"pipeline.analysis"},
+    {"pipeline.web"},
+    {*SCRIPTS, "pipeline.demo", "pipeline.keep_running"},
+]
 # Which modules may import a library, by the ends of their names.
 HEAVY = {
-    "tensorflow": {"keras_import", "trainer", "fitting", "fused_adam"},
-    "tensorboard": {"event_log"},
+    "tensorflow": {"keras_import", "worker", "fitting", "fused_adam"},
+    "tensorboard": {"tensorboard_logs"},
     "keras": {"keras_import", "cnn", "pure_cnn"},
-    "matplotlib": {"drawing", "plots", "board_plots"},  # pictures, and what they share
-    "pandas": {"board"},
+    "matplotlib": {"drawing", "plots", "table_plots"},  # pictures, and what they share
+    "pandas": {"summary_files"},
     "watchdog": {"folder_watch"},
     "honcho": set(),
 }
@@ -78,6 +90,29 @@ def test_imports_go_one_way():
         free = [name for name in ours if name not in order and used[name] <= set(order)]
         assert free, f"these import each other in a circle: {sorted(set(ours) - set(order))}"
         order += free
+
+
+def room_of(name):
+    parts = name.split(".")
+    return ".".join(parts[:2]) if len(parts) > 2 else name
+
+
+def floor_of(name):
+    return next(number for number, rooms in enumerate(FLOORS) if room_of(name) in rooms)
+
+
+def test_no_room_uses_one_above_it_or_beside_it():
+    ours = {name: path for name, path in modules().items() if not name.startswith("models.")}
+    for name, path in ours.items():
+        for used in imports(path) & set(ours):
+            same = room_of(used) == room_of(name)
+            assert same or floor_of(used) < floor_of(name), f"{name} uses {used}"
+
+
+def test_a_room_is_small_enough_to_look_around():
+    files = Counter(room_of(name) for name in modules() if name.startswith("pipeline."))
+    assert len(files) > 5
+    assert {room: count for room, count in files.items() if count > 12} == {}
 
 
 def test_helper_needs_only_the_standard_library():

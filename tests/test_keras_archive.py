@@ -24,14 +24,14 @@ from hostile_models import (
 from test_safe_pickle import in_first_layer, model_pickle
 
 from helper import UserError
-from pipeline import resume
 from pipeline.artifacts import keras_archive, keras_names, ledger, safe_pickle
 from pipeline.artifacts.checkpoint import load_checkpoint
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.keras_archive import NotAllowed
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.safe_pickle import PickleError
-from pipeline.own_classes import written_out
+from pipeline.training import training_state
+from pipeline.training.keras_graph import written_out
 
 pytestmark = pytest.mark.slow
 
@@ -197,11 +197,11 @@ def as_record(folder, content: bytes) -> str:
 
 def as_state(folder, content: bytes) -> str:
     rest = b'{"key": "k", "epochs": 1}\n' + content
-    put(folder / resume.FILE, hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-    with pytest.raises(resume.NothingToResume):
-        resume.load(folder, "k")
+    put(folder / training_state.FILE, hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
+    with pytest.raises(training_state.NothingToResume):
+        training_state.load(folder, "k")
     with pytest.raises(PickleError) as refused:
-        safe_pickle.loads(content, resume.FILE)
+        safe_pickle.loads(content, training_state.FILE)
     return str(refused.value)
 
 

@@ -10,7 +10,7 @@ from conftest import put_report
 from pictures import HOSTILE, margin_is_white, opened
 
 from helper import UserError
-from pipeline import board_plots, leaderboard
+from pipeline.analysis import leaderboard, table_plots
 from pipeline.artifacts.catalog import Inventory
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.stage.process import listen_for_stop
@@ -321,7 +321,7 @@ def test_the_picture_says_when_a_training_stopped_early(data):
 
 def test_a_fault_in_the_picture_is_said_once_and_stops_nothing(data, monkeypatch, caplog):
     put_report(data, "d__a__x", "d", 0.5)
-    monkeypatch.setattr(board_plots, "table_plot", lambda *_: 1 / 0)
+    monkeypatch.setattr(table_plots, "table_plot", lambda *_: 1 / 0)
     board = update(data)
     update(data, board)
     assert [record.message for record in caplog.records] == ["leaderboard.csv: failed"]
@@ -338,7 +338,7 @@ def test_a_stop_while_it_is_drawn_is_a_stop(data, monkeypatch):
         raise TypeError("incompatible arguments")  # as pybind11 makes of it
 
     put_report(data, "d__a__x", "d", 0.5)
-    monkeypatch.setattr(board_plots, "table_plot", draw_while_asked_to_stop)
+    monkeypatch.setattr(table_plots, "table_plot", draw_while_asked_to_stop)
     listen_for_stop()
     with pytest.raises(KeyboardInterrupt):
         update(data)

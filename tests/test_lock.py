@@ -6,11 +6,11 @@ import pytest
 from conftest import make_raw_dataset
 
 import data_ingestion
-from pipeline import health
 from pipeline.raw_data import ingestion
 from pipeline.stage import lock
 from pipeline.stage.log_lines import start_logging
 from pipeline.stage.retry import keep_trying, make_folders
+from pipeline.training import health
 
 SCRIPTS = {
     "data_ingestion.py": "ingestion",

@@ -15,8 +15,8 @@ from sklearn.metrics import confusion_matrix, f1_score
 import constants
 import model_analysis
 from helper import UserError, sha256_of
-from pipeline import checkpoint_analysis
-from pipeline.evaluation import Evaluator
+from pipeline.analysis import checkpoint_analysis
+from pipeline.analysis.evaluation import Evaluator
 
 pytestmark = pytest.mark.slow
 

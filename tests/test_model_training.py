@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import constants
 import data_ingestion
 import model_training
-from pipeline import trainer
 from pipeline.artifacts.hyperparameters import SETTINGS
-from pipeline.run_queue import RunQueue
-from pipeline.scheduler import Scheduler
+from pipeline.training import worker
+from pipeline.training.run_queue import RunQueue
+from pipeline.training.scheduler import Scheduler
 
 pytestmark = pytest.mark.slow
 
@@ -89,10 +89,10 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
         tries.append(1)
         raise ValueError("a name that cannot be written")
 
-    monkeypatch.setattr(trainer.event_log, "write_hyperparameters", fail)
-    monkeypatch.setattr(trainer.Training, "_clear", lambda _: None)  # it empties standard output
+    monkeypatch.setattr(worker.event_log, "write_hyperparameters", fail)
+    monkeypatch.setattr(worker.Training, "_clear", lambda _: None)  # it empties standard output
     # TensorFlow takes this only before its first use in a process.
-    monkeypatch.setattr(trainer.fitting, "use_devices", lambda *_: None)
+    monkeypatch.setattr(worker.fitting, "use_devices", lambda *_: None)
     job = {
         "name": "run",
         "dataset": str(workplace / "data" / "dataset" / f"{dataset_name(workplace)}.pkl"),
@@ -103,7 +103,7 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
             "settings": {key: setting.default for key, setting in SETTINGS.items()},
         },
     }
-    training = trainer.Training(trainer.Job(**job), lambda **_: None, threading.Event())
+    training = worker.Training(worker.Job(**job), lambda **_: None, threading.Event())
     with pytest.raises(ValueError, match="a name that cannot be written"):
         training.train()
     assert tries == [1]
@@ -173,9 +173,9 @@ def test_dying_between_checkpoint_and_record_trains_nothing_twice(workplace, cap
 
 DYING = """
 import os, signal
-from pipeline import resume
+from pipeline.training import training_state
 
-resume.forget = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+training_state.forget = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
 """
 
 

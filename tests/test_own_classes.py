@@ -11,12 +11,12 @@ import data_ingestion
 import model_analysis
 import model_training
 from helper import UserError
-from pipeline import fitting
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import read_json
-from pipeline.model_file import build
-from pipeline.own_classes import has_own_classes, written_out
+from pipeline.training import fitting
+from pipeline.training.keras_graph import has_own_classes, written_out
+from pipeline.training.model_file import build
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import rcParams
 from pictures import HOSTILE, METADATA, has_colour, margin_is_white, opened, pixels, texts_of
 
-from pipeline import drawing, plots
+from pipeline.analysis import drawing, plots
 from pipeline.stage import text
 
 pytestmark = pytest.mark.slow

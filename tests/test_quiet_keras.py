@@ -36,4 +36,6 @@ def test_what_it_leaves_out_can_be_imported_before_and_after():
 
 
 def test_a_training_and_its_optimizers_import_without_a_word():
-    assert printed_by("import pipeline.fused_adam, pipeline.fitting, pipeline.trainer") == ("", "")
+    assert printed_by(
+        "import pipeline.training.fused_adam, pipeline.training.fitting, pipeline.training.worker"
+    ) == ("", "")

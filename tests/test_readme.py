@@ -99,7 +99,7 @@ def test_each_page_of_a_folder_names_what_is_shipped():
 
 
 def test_the_example_model_builds(tmp_path):
-    from pipeline.model_file import build
+    from pipeline.training.model_file import build
 
     page = (ROOT / "models" / "README.md").read_text()
     path = tmp_path / "example.py"

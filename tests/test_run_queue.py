@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 import constants
-from pipeline import run_queue
 from pipeline.artifacts import safe_pickle
-from pipeline.run_queue import Run, RunQueue
-from pipeline.scheduler import Scheduler
+from pipeline.training import run_queue
+from pipeline.training.run_queue import Run, RunQueue
+from pipeline.training.scheduler import Scheduler
 
 MODEL = "def build_model(input_shape, num_classes):\n    return None\n"
 

@@ -11,9 +11,9 @@ from conftest import ROOT
 import constants
 import run_queue
 from helper import whole_file
-from pipeline import resume, run_table
 from pipeline.artifacts import ledger, safe_pickle
-from pipeline.run_queue import RunQueue
+from pipeline.training import run_table, training_state
+from pipeline.training.run_queue import RunQueue
 
 SETS = {"long": "epochs = 40\npriority = 2\n", "short": "epochs = 10\n"}
 
@@ -96,7 +96,7 @@ def test_each_state_comes_from_what_is_on_disk(place):
         constants.ANALYSIS_RECORD,
         {"digest": {"state": "analyzed", "run": runs[0].plain_name, "accuracy": 0.875}},
     )
-    resume.save(checkpoints / runs[3].plain_name, runs[3].key, 4, {})
+    training_state.save(checkpoints / runs[3].plain_name, runs[3].key, 4, {})
     log = checkpoints / runs[3].plain_name / run_table.LOG
     log.write_text("")
     with open(log) as file:
@@ -116,7 +116,7 @@ def test_the_time_to_come_is_learned_from_past_runs_of_the_model(place):
     runs = place.runs()
     (place.data / "model_checkpoints" / f"{runs[1].plain_name}.pkl").write_bytes(b"")
     place.record(constants.TRAINING_RECORD, {runs[1].key: trained(runs[1])})
-    resume.save(place.data / "model_checkpoints" / runs[0].plain_name, runs[0].key, 30, {})
+    training_state.save(place.data / "model_checkpoints" / runs[0].plain_name, runs[0].key, 30, {})
     # 20 s for 100 images in 10 epochs: 2 s an epoch; 10 are left of the first, then 40, then 10.
     assert [row.eta for row in place.table()] == [
         pytest.approx(20), None, pytest.approx(100), pytest.approx(120)

@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics
 
 import constants
-from pipeline.scores import (
+from pipeline.analysis.metrics import (
     calibration_error,
     confident_errors,
     confusion_matrix,

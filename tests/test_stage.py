@@ -11,9 +11,9 @@ from conftest import ROOT, make_raw_dataset
 
 import constants
 from helper import UserError
-from pipeline.run_table import is_locked
 from pipeline.stage import lock
 from pipeline.stage.retry import keep_trying
+from pipeline.training.run_table import is_locked
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@ import threading
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipeline import resume, trainer
+from pipeline.training import training_state, worker
 
 pytestmark = pytest.mark.slow
 
@@ -12,8 +12,8 @@ FIGURES = {"loss": 1.0, "val_loss": 2.0}
 
 @pytest.fixture
 def training(tmp_path):
-    job = trainer.Job("run", "dataset.pkl", "model.py", str(tmp_path / "run.pkl"), {"key": "a"})
-    return trainer.Training(job, lambda **_: None, threading.Event())
+    job = worker.Job("run", "dataset.pkl", "model.py", str(tmp_path / "run.pkl"), {"key": "a"})
+    return worker.Training(job, lambda **_: None, threading.Event())
 
 
 def epochs(training, split):
@@ -35,4 +35,4 @@ def test_an_epoch_that_could_be_kept_only_half_at_first_is_kept_once(training):
     training._keep(1, FIGURES, {})
     for split in ("train", "validation"):
         assert epochs(training, split) == [0, 1]
-    assert resume.epochs_done(training.job.folder, "a") == 2
+    assert training_state.epochs_done(training.job.folder, "a") == 2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.training_process import TrainingProcesses
+from pipeline.training.local_workers import TrainingProcesses
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from models import cnn, pure_cnn
-from pipeline import fitting
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.training import fitting
 
 
 class FirstBatchDone(Exception):

@@ -32,9 +32,9 @@ from pipeline.stage.status import status
 
 # What the worker needs, and what the stage's script imports.
 PRELOAD = (
-    "pipeline.evaluation_worker",
-    "pipeline.checkpoint_analysis",
-    "pipeline.models_by_datasets",
+    "pipeline.analysis.evaluation_worker",
+    "pipeline.analysis.checkpoint_analysis",
+    "pipeline.analysis.models_by_datasets",
     "pipeline.stage.folder_watch",
 )
 LARGEST_MESSAGE = 2**26  # bytes of JSON: a history of 100,000 epochs takes 8 MB
@@ -248,6 +248,8 @@ class _Worker:
 
 
 def _work(checkpoint: Path, log_file: Path, memory: int, connection: Connection) -> None:
-    from pipeline import evaluation_worker  # takes seconds where the server has not done it
+    from pipeline.analysis import (
+        evaluation_worker,  # takes seconds where the server has not done it
+    )
 
     sys.exit(evaluation_worker.main(checkpoint, log_file, memory, connection))

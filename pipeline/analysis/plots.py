@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.drawing import (
+from pipeline.analysis.drawing import (
     BLUE,
     EMPTY,
     FAINT,

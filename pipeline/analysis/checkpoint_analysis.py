@@ -16,13 +16,13 @@ from helper import (
     whole_file,
     write_json,
 )
-from pipeline import scores
+from pipeline.analysis import metrics
+from pipeline.analysis.evaluation import Evaluator
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.catalog import Inventory
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import DatasetDescription, Report
-from pipeline.evaluation import Evaluator
 from pipeline.stage.log_lines import log
 from pipeline.stage.process import heed_stop
 from pipeline.stage.progress import counted
@@ -123,7 +123,7 @@ class Analysis:
         probabilities, run = evaluation.probabilities, evaluation.run
         described = DatasetDescription.beside(task.dataset)
         names = class_names(described, test["class"].shape[1])
-        figures = scores.score(probabilities, test["label"], names)
+        figures = metrics.score(probabilities, test["label"], names)
         report = {
             "run": task.run,
             "checkpoint_sha256": task.sha256,
@@ -202,7 +202,9 @@ def draw(
     names: list[str],
 ) -> dict[str, bytes]:
     """The pictures of one run, by file name."""
-    from pipeline import plots  # matplotlib takes its time, which --help should not wait for
+    from pipeline.analysis import (
+        plots,  # matplotlib takes its time, which --help should not wait for
+    )
 
     run, labels = report["run"], test["label"]
     about = {
@@ -210,7 +212,7 @@ def draw(
         "Dataset": f"{report['dataset']} (SHA-256 {report['dataset_sha256']})",
         "Settings": json.dumps(report["trained"].get("settings", {})),
     }
-    worst = scores.confident_errors(probabilities, labels, constants.MOST_ERRORS)
+    worst = metrics.confident_errors(probabilities, labels, constants.MOST_ERRORS)
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     return {
         f"plot_model_{run}.pkl.png": plots.history_plot(
@@ -228,6 +230,6 @@ def draw(
             len(labels),
         ),
         f"confusion_matrix_{run}.pkl.png": plots.confusion_plot(
-            scores.confusion_matrix(probabilities, labels), names, run, about
+            metrics.confusion_matrix(probabilities, labels), names, run, about
         ),
     }

@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from helper import UserError, shown
-from pipeline import fitting
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.checkpoint import load_checkpoint
 from pipeline.artifacts.metadata import run_in
 from pipeline.stage import child_processes
+from pipeline.training import fitting
 
 
 def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) -> int:

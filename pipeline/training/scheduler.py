@@ -9,15 +9,15 @@ from pathlib import Path
 
 import constants
 from helper import UserError
-from pipeline import resume
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import CheckpointDescription, TrainingEntry
-from pipeline.run_queue import Run, RunQueue
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
 from pipeline.stage.log_lines import log
 from pipeline.stage.retry import keep_trying
-from pipeline.training_process import TrainingProcesses
+from pipeline.training import training_state
+from pipeline.training.local_workers import TrainingProcesses
+from pipeline.training.run_queue import Run, RunQueue
 
 
 class Scheduler:
@@ -120,10 +120,10 @@ class Scheduler:
 
     def _remove_leftovers(self) -> None:
         """What a trainer kept to go on from is of no use once there is the checkpoint."""
-        for state in self.checkpoints.glob(f"*/{resume.FILE}"):
+        for state in self.checkpoints.glob(f"*/{training_state.FILE}"):
             if self._checkpoint(state.parent.name).exists():
                 with suppress(IsADirectoryError):
-                    resume.forget(state.parent)
+                    training_state.forget(state.parent)
 
     def _forget_failed(self) -> None:
         failed = [key for key, entry in self.record.entries.items() if entry.state == "failed"]

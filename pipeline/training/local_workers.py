@@ -18,10 +18,10 @@ from pipeline.stage.status import status
 
 ENDED = ("trained", "paused", "failed", "hindered")
 PRELOAD = (
-    "pipeline.fitting",
-    "pipeline.trainer",
+    "pipeline.training.fitting",
+    "pipeline.training.worker",
     "pipeline.stage.folder_watch",
-    "pipeline.scheduler",
+    "pipeline.training.scheduler",
 )
 
 
@@ -150,9 +150,9 @@ def _tidy(folder: Path) -> None:
 
 
 def _train(job: dict, connection: object) -> None:
-    from pipeline import trainer  # takes seconds where the server has not done it
+    from pipeline.training import worker  # takes seconds where the server has not done it
 
-    sys.exit(trainer.main(job, connection))
+    sys.exit(worker.main(job, connection))
 
 
 class Progress:

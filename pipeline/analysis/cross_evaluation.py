@@ -12,11 +12,11 @@ import numpy as np
 
 import constants
 from helper import UserError, printable, remove_partials, write_json
+from pipeline.analysis.evaluation import Evaluator
+from pipeline.analysis.leaderboard import Leaderboard, Standing
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.catalog import Checkpoint, Dataset, Inventory, Report
 from pipeline.artifacts.dataset import Kind, kind_of, load_split
-from pipeline.evaluation import Evaluator
-from pipeline.leaderboard import Leaderboard, Standing
 from pipeline.stage.log_lines import log
 from pipeline.stage.process import heed_stop
 from pipeline.stage.retry import keep_trying

@@ -9,9 +9,9 @@ from statistics import median
 
 import constants
 from helper import open_regular, printable
-from pipeline import resume
 from pipeline.artifacts.ledger import entries_in
 from pipeline.artifacts.metadata import AnalysisEntry, TrainingEntry
+from pipeline.training import training_state
 
 LOG = "training.log"
 UNKNOWN = TrainingEntry.of({})
@@ -70,7 +70,7 @@ def _row(
         elif analysis and analysis.state == "failed":
             state, result = "failed", analysis.reason
     elif (checkpoints / name).is_dir():
-        epochs = resume.epochs_done(checkpoints / name, run.key)
+        epochs = training_state.epochs_done(checkpoints / name, run.key)
         state = "running" if is_locked(checkpoints / name / LOG) else "waiting"
     return Row(
         run.dataset.name,

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import constants
 from helper import UserError, description_path, open_regular, printable
-from pipeline import event_log, fitting, resume
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import hold_out, load_split
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.model_file import build
-from pipeline.own_classes import written_out
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, keep_trying
+from pipeline.training import fitting, tensorboard_logs, training_state
+from pipeline.training.keras_graph import written_out
+from pipeline.training.model_file import build
 
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 
@@ -138,7 +138,7 @@ class Training:
             resumed = self._resume(fit)
         except (KeyError, TypeError, ValueError):
             # It was kept by a Keras that built this model differently.
-            resume.forget(job.folder)
+            training_state.forget(job.folder)
             return self.train()
         self._begin(fit, resumed)
         if not fit.run(split, fitted, held_out, self):
@@ -167,22 +167,22 @@ class Training:
 
     def _keep(self, epoch: int, figures: dict[str, float], state: dict) -> None:
         """Write what an epoch gave. It may fail half-way and be called again."""
-        event_log.cut_back(self.logs, self.lengths)
-        event_log.write_epoch(self.logs, epoch, figures)
-        lengths = event_log.sizes(self.logs)
+        tensorboard_logs.cut_back(self.logs, self.lengths)
+        tensorboard_logs.write_epoch(self.logs, epoch, figures)
+        lengths = tensorboard_logs.sizes(self.logs)
         state = {"seconds": self._seconds(), "logs": lengths, **state}
-        resume.save(self.job.folder, self.job.description["key"], epoch + 1, state)
+        training_state.save(self.job.folder, self.job.description["key"], epoch + 1, state)
         self.lengths = lengths
 
     def _resume(self, fit: fitting.Fit) -> bool:
         """Go back to the last whole epoch of an earlier process, if there is one."""
         try:
-            state = resume.load(self.job.folder, self.job.description["key"])
-        except resume.NothingToResume:
+            state = training_state.load(self.job.folder, self.job.description["key"])
+        except training_state.NothingToResume:
             return False
         fit.restore(state)
         self.lengths, self.before = state["logs"], state["seconds"]
-        self.keep_writing(lambda: event_log.cut_back(self.logs, self.lengths))
+        self.keep_writing(lambda: tensorboard_logs.cut_back(self.logs, self.lengths))
         return True
 
     def _begin(self, fit: fitting.Fit, resumed: bool) -> None:
@@ -213,9 +213,9 @@ class Training:
             key: self.job.description[key] for key in ("dataset", "model", "hyperparameter_set")
         }
         settings = {key: value for key, value in self.job.settings.items() if key != "priority"}
-        event_log.cut_back(self.logs, {})
-        event_log.write_hyperparameters(self.logs, self.job.name, names | settings)
-        self.lengths = event_log.sizes(self.logs)
+        tensorboard_logs.cut_back(self.logs, {})
+        tensorboard_logs.write_hyperparameters(self.logs, self.job.name, names | settings)
+        self.lengths = tensorboard_logs.sizes(self.logs)
 
     def _publish(self, model: object, history: dict[str, list[float]], run: dict) -> None:
         content = {"model": written_out(model), "history": history, "run": run}
@@ -223,7 +223,7 @@ class Training:
         description = {"run": run, "metrics": metrics, "versions": versions()}
         checkpoint = Path(self.job.checkpoint)
         self.keep_writing(lambda: safe_pickle.publish(checkpoint, content, description, stay_alone))
-        self.keep_writing(lambda: resume.forget(self.job.folder))
+        self.keep_writing(lambda: training_state.forget(self.job.folder))
         self.report(event="trained", seconds=run["seconds"], **metrics)
 
     def keep_writing(self, action: Callable[[], object]) -> None:

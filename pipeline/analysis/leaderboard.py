@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from pipeline.analysis.summary_files import Board
 from pipeline.artifacts.catalog import Inventory, Report
 from pipeline.artifacts.hyperparameters import SETTINGS
-from pipeline.board import Board
 from pipeline.stage.text import count, figure, percent
 
 # The picture has room for this much; the table has all.
@@ -104,19 +104,21 @@ def best(content: list[Standing]) -> list[Standing]:
 
 
 def draw(content: list[Standing]) -> bytes:
-    from pipeline import board_plots  # matplotlib takes its time, which --help should not wait for
+    from pipeline.analysis import (
+        table_plots,  # matplotlib takes its time, which --help should not wait for
+    )
 
     shown = best(content)
     settings = [name for name in differing(shown) if name != "epochs"][:MOST_SETTINGS]
     columns = [
-        board_plots.Column(""),
-        board_plots.Column("model", right=False),
-        board_plots.Column("set", right=False),
-        board_plots.Column("accuracy", bar=True),
-        *map(board_plots.Column, ("loss", "parameters", "seconds", "epochs", *settings)),
+        table_plots.Column(""),
+        table_plots.Column("model", right=False),
+        table_plots.Column("set", right=False),
+        table_plots.Column("accuracy", bar=True),
+        *map(table_plots.Column, ("loss", "parameters", "seconds", "epochs", *settings)),
     ]
     sections = [
-        board_plots.Section(
+        table_plots.Section(
             part.dataset,
             note(part.reports, len(whole.reports) - len(part.reports)),
             [cells(place, report, settings) for place, report in enumerate(part.reports, 1)],
@@ -125,7 +127,7 @@ def draw(content: list[Standing]) -> bytes:
         for part, whole in zip(shown, content, strict=False)
     ]
     about = {"Datasets": ", ".join(part.dataset for part in shown)}
-    return board_plots.table_plot("Leaderboard", subtitle(content, shown), columns, sections, about)
+    return table_plots.table_plot("Leaderboard", subtitle(content, shown), columns, sections, about)
 
 
 def subtitle(content: list[Standing], shown: list[Standing]) -> str:

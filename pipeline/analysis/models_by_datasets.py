@@ -6,10 +6,10 @@ They answer whether a model got worse or the data got harder.
 from dataclasses import dataclass
 
 from helper import shown
+from pipeline.analysis.cross_evaluation import CrossTests
+from pipeline.analysis.leaderboard import MOST_DATASETS, MOST_LINES, Standing, names
+from pipeline.analysis.summary_files import Board
 from pipeline.artifacts.catalog import Dataset, Report
-from pipeline.board import Board
-from pipeline.cross_tests import CrossTests
-from pipeline.leaderboard import MOST_DATASETS, MOST_LINES, Standing, names
 from pipeline.stage.log_lines import log
 from pipeline.stage.text import count
 
@@ -102,12 +102,14 @@ def lines(matrix: Matrix) -> list[dict]:
 
 
 def draw(matrix: Matrix) -> bytes:
-    from pipeline import board_plots  # matplotlib takes its time, which --help should not wait for
+    from pipeline.analysis import (
+        table_plots,  # matplotlib takes its time, which --help should not wait for
+    )
 
     shown_groups = matrix.groups[-MOST_DATASETS:]
     most = MOST_LINES // len(shown_groups)
     sections = [
-        board_plots.Section(
+        table_plots.Section(
             f"trained on {group.dataset}",
             note(len(group.reports) - most),
             [names(report) for report in group.reports[:most]],
@@ -116,8 +118,8 @@ def draw(matrix: Matrix) -> bytes:
         )
         for group in shown_groups
     ]
-    columns = [board_plots.Column("model", right=False), board_plots.Column("set", right=False)]
-    return board_plots.matrix_plot(
+    columns = [table_plots.Column("model", right=False), table_plots.Column("set", right=False)]
+    return table_plots.matrix_plot(
         "Models by datasets",
         subtitles(matrix),
         columns,

@@ -12,7 +12,7 @@ import constants
 from helper import UserError, printable, read_file
 from pipeline.artifacts import keras_archive, safe_pickle
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.own_classes import has_own_classes, written_out
+from pipeline.training.keras_graph import has_own_classes, written_out
 
 OWN_WAYS = ("fit", "train_step", "compute_loss")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import constants
 from helper import printable, read_file
 from pipeline.artifacts.metadata import StageStatus, said_in
-from pipeline.run_table import aligned, in_words, is_locked
 from pipeline.stage.status import STOPPED
+from pipeline.training.run_table import aligned, in_words, is_locked
 
 STAGES = ("ingestion", "training", "analysis")
 LONGEST_NUMBER = 100  # bytes

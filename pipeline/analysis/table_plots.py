@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pipeline.drawing import (
+from pipeline.analysis.drawing import (
     BLUE,
     EMPTY,
     FAINT,

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from helper import UserError
-from pipeline import fused_adam
 from pipeline.artifacts.keras_import import import_keras
+from pipeline.training import fused_adam
 
 keras = import_keras()
 

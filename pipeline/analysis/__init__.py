@@ -1,0 +1,1 @@
+"""A checkpoint in; metrics, ranking and pictures out."""
