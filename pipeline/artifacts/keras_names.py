@@ -1,7 +1,7 @@
 """What a model in a checkpoint may be made of: names of Keras's own layers, operations and settings.
 
 An allow-list: what is not here is refused. None of these takes a function, a path or a vocabulary;
-tests/test_keras_archive.py compares them with the Keras that is installed.
+tests/artifacts/test_keras_archive.py compares them with the Keras that is installed.
 """
 
 
