@@ -4,7 +4,6 @@ A proof is a module in this folder, named in PROOFS. Its docstring begins with t
 `prove(full)` tries it: on every case if `full`, else on a few of them, as `make test` does.
 """
 
-import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -56,15 +55,6 @@ class Result(NamedTuple):
 
 class Missing(Exception):
     """Something that a proof needs is not on this machine: what, and how to get it."""
-
-
-def patience(seconds: float = 120.0) -> float:
-    """How long to wait for what takes a small part of `seconds` where the machine is quiet.
-
-    Only what hangs takes longer: nothing here measures speed. A busy machine gets up to ten times
-    as much; the time-out in pyproject.toml is longer than that.
-    """
-    return seconds * min(10.0, 1 + os.getloadavg()[0] / os.cpu_count())
 
 
 def some(cases: Sequence, full: bool, count: int) -> Sequence:

@@ -22,7 +22,7 @@ from pipeline.raw_data.raw_dataset import (
     take_stock,
 )
 from prove import Result
-from tests.conftest import make_raw_dataset
+from testkit.raw_datasets import make_raw_dataset
 
 TEST = 3  # images in the test split, all of one class
 FILES = [f"{number:06d}.png" for number in range(9)]

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prove import Missing, Result, patience, some, warm
+from prove import Missing, Result, some, warm
 from prove.account import account_of, differences, torn
 from prove.scenes import CHECKPOINT, FIRST, RUN, Prepared, prepared
+from testkit.processes import patience
 
 SCENES = (FIRST, RUN, CHECKPOINT)
 PAGE = mmap.PAGESIZE  # a tmpfs gives room in pages

@@ -24,7 +24,7 @@ import constants
 import data_ingestion
 from pipeline.raw_data import ingestion, reader_processes
 from pipeline.stage.log_lines import log
-from tests.conftest import make_raw_dataset
+from testkit.raw_datasets import make_raw_dataset
 
 SIZE = 8  # pixels: as the images are, so that a dataset holds them as they are
 OPTIONS = ("--image-size", str(SIZE))

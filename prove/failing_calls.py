@@ -10,9 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from prove import Result, patience, some, warm
+from prove import Result, some, warm
 from prove.scenes import CHECKPOINT, FIRST, RUN, Prepared, prepared
 from prove.system_calls import Point, need_strace
+from testkit.processes import patience
 
 ERRORS = ("EIO", "ENOSPC", "EACCES", "EMFILE")
 A_WHILE = 0.2  # for what a call that fails last leads to

@@ -20,7 +20,8 @@ from functools import cache
 from pathlib import Path
 
 import constants
-from prove import Missing, Result, patience
+from prove import Missing, Result
+from testkit.processes import patience
 
 SECONDS = 600  # for each reader
 TRIES = 2000  # for each reader, where there is no time for more

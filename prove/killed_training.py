@@ -21,9 +21,10 @@ from pipeline.artifacts import safe_pickle
 from pipeline.training import training_state
 from pipeline.training.local_workers import TrainingProcess, TrainingProcesses
 from pipeline.training.run_queue import RunQueue
-from prove import Result, patience
+from prove import Result
 from prove.stages import Stage
-from tests.conftest import make_raw_dataset
+from testkit.processes import patience
+from testkit.raw_datasets import make_raw_dataset
 
 EPOCHS = 12
 # Dropout and augmentation draw by chance, which has to go on where it was, too.

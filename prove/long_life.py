@@ -18,11 +18,12 @@ import numpy as np
 
 import constants
 from pipeline.artifacts.metadata import read_json
-from prove import Result, patience
+from prove import Result
 from prove.scenes import MODEL
 from prove.stages import Stage, children
 from prove.stops import SET
-from tests.conftest import make_raw_dataset
+from testkit.processes import patience
+from testkit.raw_datasets import make_raw_dataset
 
 # Bytes of memory per input that are no leak: its entries in the record, its report, its names in the
 # queue. A model or a picture that is kept takes a hundred thousand and more.

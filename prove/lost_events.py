@@ -25,7 +25,7 @@ from prove.running import (
     wait_for_all,
     work_folder,
 )
-from tests.conftest import Process
+from testkit.processes import Process
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 QUIET = 0.5  # seconds without work: the stage waits for events; while it looks, it needs none

@@ -21,8 +21,8 @@ import numpy as np
 import constants
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.keras_import import import_keras
-from tests import hostile_models
-from tests.hostile_models import archive_of, archive_with, changed, members_of, with_weights
+from testkit import hostile_models
+from testkit.hostile_models import archive_of, archive_with, changed, members_of, with_weights
 
 TAKING_FUNCTIONS = (
     *("core.AssociativeScan", "core.Cond", "core.ForiLoop", "core.Map", "core.Scan", "core.Switch"),
@@ -175,7 +175,7 @@ def main(folder: Path) -> None:
 
 
 def _model_pickle(archive: bytes) -> bytes:
-    from tests.test_safe_pickle import model_pickle
+    from testkit.pickles import model_pickle
 
     return model_pickle(archive)
 

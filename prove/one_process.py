@@ -21,10 +21,11 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import constants
-from prove import Result, patience
+from prove import Result
 from prove.scenes import MODEL, SET
 from prove.stages import Stage, gate
-from tests.conftest import make_raw_dataset
+from testkit.processes import patience
+from testkit.raw_datasets import make_raw_dataset
 
 STAGES = ("data_ingestion", "model_training", "model_analysis")
 RUNNING = re.compile(r" is already running as process (\d+)\. Use that one, stop it first, ")

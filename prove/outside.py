@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.raw_data.raw_dataset import RawDatasetError, problems, read, take_stock
-from prove import Result, patience
-from tests.conftest import make_raw_dataset
+from prove import Result
+from testkit.processes import patience
+from testkit.raw_datasets import make_raw_dataset
 
 LONGEST = 20.0  # seconds; what takes longer waits for a pipe, or reads a device without an end
 NAME = "secret.png"

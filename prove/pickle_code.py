@@ -26,9 +26,9 @@ from pipeline.artifacts.safe_pickle import PickleError
 from pipeline.training.keras_graph import written_out
 from pipeline.training.model_file import build
 from prove import Result, model_probes, some
-from tests import honest_models
-from tests import test_safe_pickle as known
-from tests.test_safe_pickle import called, in_first_layer, model_pickle, named, text, whole
+from testkit import honest_models
+from testkit import pickles as known
+from testkit.pickles import called, in_first_layer, model_pickle, named, text, whole
 
 DANGEROUS = (
     *("_ctypes", "_frozen_importlib", "_io", "_pickle", "_posixsubprocess", "asyncio", "builtins"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import constants
 from prove import Missing
 from prove.drops import OPTIONS, make
-from tests.conftest import Process
+from testkit.processes import Process
 
 LONGEST = 60.0  # seconds; undisturbed, nothing here takes more than 6
 INGESTION, TRAINING, ANALYSIS = "data_ingestion", "model_training", "model_analysis"

@@ -16,7 +16,7 @@ from pipeline.artifacts.ledger import entries_in
 from prove import warm
 from prove.account import Account, account_of, differences, plain, torn
 from prove.system_calls import Call, Point, calls_in, points, record
-from tests.conftest import make_raw_dataset
+from testkit.raw_datasets import make_raw_dataset
 
 INGESTION, TRAINING, ANALYSIS = "data_ingestion", "model_training", "model_analysis"
 RECORDS = {

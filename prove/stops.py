@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import constants
-from prove import Result, patience
+from prove import Result
 from prove.scenes import MODEL
 from prove.stages import Stage, children
-from tests.conftest import make_raw_dataset
+from testkit.processes import patience
+from testkit.raw_datasets import make_raw_dataset
 
 SOON = constants.STOP + 6.0  # seconds from the signal to the end, where the machine is quiet
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

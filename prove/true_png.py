@@ -21,8 +21,8 @@ import constants
 from pipeline.raw_data.image_reader import read_images
 from pipeline.raw_data.png_check import KEPT, PngError, check
 from prove import Result
-from tests import test_png_check as known
-from tests.test_png_check import GREY, LEGAL, PALETTE, RGB, RGBA, chunk, header, png
+from testkit import pngs as known
+from testkit.pngs import GREY, LEGAL, PALETTE, RGB, RGBA, chunk, header, png
 
 Picture = tuple[str, bytes, np.ndarray]
 LARGE = (0, 1, 2**13, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1)

@@ -13,9 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import constants
-from prove import Result, patience
+from prove import Result
 from prove.drops import content_of, contents, make
 from prove.running import LONGEST, broken, ingesting, work_folder
+from testkit.processes import patience
 
 Change = Callable[[Path, Path], None]  # of the watched folder; the second one is free for use
 

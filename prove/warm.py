@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import constants
-from prove import patience
+from testkit.processes import patience
 
 LONGEST = 60.0  # seconds; undisturbed, none takes more than 4
 KILLED = -signal.SIGKILL

@@ -2,79 +2,22 @@
 
 import logging
 import os
-import queue
 import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Generator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import data_ingestion
-from helper import write_json
 from pipeline.stage import process
 from pipeline.stage.log_lines import LogLines, log
 from pipeline.stage.status import Status
-from prove import patience
+from testkit.processes import Process
+from testkit.raw_datasets import make_raw_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
-COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
-
-
-def make_raw_dataset(
-    folder: Path, train: int = 60, test: int = 15, names: bool = False, seed: int = 0
-) -> Path:
-    """A raw dataset of noisy images in three colours, which any model can tell apart."""
-    draw = np.random.default_rng(seed)
-    for split, count in (("train", train), ("test", test)):
-        (folder / split).mkdir(parents=True)
-        rows = ["file,label"]
-        for number in range(count):
-            name = list(COLOURS)[number % 3]
-            pixels = np.clip(draw.normal(COLOURS[name], 30, (8, 8, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / split / f"{number:06d}.png")
-            rows.append(f"{number:06d}.png,{name if names else number % 3}")
-        (folder / split / "groundtruth.csv").write_text("\n".join(rows) + "\n")
-    return folder
-
-
-def unmeasured() -> dict[str, str]:
-    """The environment for a process whose coverage is not measured: to do so opens and writes files."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("COV")}
-
-
-def put_report(data: Path, run: str, dataset: str, accuracy: float, **more: object) -> Path:
-    """What an analysis leaves behind, as far as the pictures of many runs use it."""
-    _, model, hyperparameter_set = (*run.split("__"), "", "")[:3]
-    trained = {
-        "model": model,
-        "hyperparameter_set": hyperparameter_set,
-        "parameters": 1000,
-        "seconds": 1.5,
-        "epochs": 5,
-        "settings": {"epochs": 5, "learning_rate": 0.001, "priority": 0},
-        **more.pop("trained", {}),
-    }
-    report = {
-        "run": run,
-        "checkpoint_sha256": f"of {run}",
-        "dataset": dataset,
-        "dataset_sha256": f"of {dataset}",
-        "accuracy": accuracy,
-        "loss": 1 - accuracy,
-        "test_images": 60,
-        "trained": trained,
-        **more,
-    }
-    path = data / "model_analysis_results" / f"{run}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, report)
-    return path
 
 
 @pytest.hookimpl(wrapper=True)
@@ -169,59 +112,6 @@ def told(monkeypatch):
     return lines
 
 
-class Process:
-    """One of the scripts as a process, with its lines so far."""
-
-    def __init__(
-        self,
-        script: str | Path,
-        *options: object,
-        environment: dict[str, str] | None = None,
-        new_session: bool = False,
-    ):
-        self.lines: list[str] = []
-        self._new: queue.Queue[str | None] = queue.Queue()
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / script), *map(str, options)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **(environment or {})},
-            start_new_session=new_session,
-        )
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout:
-            self._new.put(line.rstrip("\n"))
-        self._new.put(None)
-
-    def wait_for(self, text: str, seconds: float = 120) -> str:
-        """The first line with `text` that was not returned before."""
-        until = time.monotonic() + patience(seconds)
-        while True:
-            try:
-                line = self._new.get(timeout=max(0.01, until - time.monotonic()))
-            except queue.Empty:
-                raise AssertionError(
-                    f"no line with {text!r} in {seconds} s, last {self.lines[-20:]}"
-                ) from None
-            if line is None:
-                raise AssertionError(f"ended without a line with {text!r}: {self.lines[-20:]}")
-            self.lines.append(line)
-            if text in line:
-                return line
-
-    def end(self, number: int | None = None, seconds: float = 120) -> int:
-        """Send a signal, if one is given, and wait for the end; returns the exit status."""
-        if number is not None:
-            self.process.send_signal(number)
-        status = self.process.wait(patience(seconds))
-        while (line := self._new.get(timeout=patience(seconds))) is not None:
-            self.lines.append(line)
-        return status
-
-
 @pytest.fixture
 def start():
     """Start scripts as processes; those that still run at the end of the test are killed."""
@@ -235,21 +125,3 @@ def start():
     for one in started:
         one.process.kill()
         one.process.wait()
-
-
-def until_gone(pid):
-    until = time.monotonic() + patience()
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < until, f"process {pid} is still there"
-        os.sched_yield()
-
-
-def children(pid):
-    """A stage's processes apart: the children of the server among the stage's own children."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        own = file.read().split()
-    return [
-        child
-        for each in own
-        for child in Path(f"/proc/{each}/task/{each}/children").read_text().split()
-    ]

@@ -10,9 +10,12 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, Process, make_raw_dataset
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from constants import ROOT
+from testkit.processes import Process
+from testkit.raw_datasets import make_raw_dataset
 
 pytestmark = pytest.mark.slow
 

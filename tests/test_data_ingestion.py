@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from conftest import make_raw_dataset
 from PIL import Image
 
 import constants
@@ -19,6 +18,7 @@ from pipeline.artifacts.ledger import entries_in
 from pipeline.raw_data import image_reader, raw_dataset
 from pipeline.raw_data import ingestion as module
 from pipeline.stage.log_lines import start_logging
+from testkit.raw_datasets import make_raw_dataset
 
 
 def ingest(data, *options):

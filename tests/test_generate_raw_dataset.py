@@ -15,12 +15,11 @@ from types import SimpleNamespace
 import numpy
 import pandas
 import pytest
-from conftest import unmeasured
 from PIL import Image
 
 import constants
 import generate_raw_dataset
-from prove import patience
+from testkit.processes import patience, unmeasured
 
 SCRIPT = Path(generate_raw_dataset.__file__)
 RANDOM = numpy.random.default_rng(7)

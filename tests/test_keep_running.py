@@ -6,9 +6,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
-from prove import patience
+from constants import ROOT
+from testkit.processes import patience
 
 
 def keeper_program(pause=0.01, longest=0.04, ran_well=60, stopping=0.1):

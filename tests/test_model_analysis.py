@@ -8,7 +8,6 @@ import signal
 import numpy as np
 import pandas
 import pytest
-from checkpoints import put_checkpoint, put_copy_of_dataset
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score
 
@@ -17,6 +16,7 @@ import model_analysis
 from helper import UserError, sha256_of
 from pipeline.analysis import checkpoint_analysis
 from pipeline.analysis.evaluation import Evaluator
+from testkit.checkpoints import put_checkpoint, put_copy_of_dataset
 
 pytestmark = pytest.mark.slow
 

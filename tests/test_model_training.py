@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import children, make_raw_dataset, until_gone
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import constants
@@ -21,6 +20,8 @@ from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.training import worker
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.scheduler import Scheduler
+from testkit.processes import children, until_gone
+from testkit.raw_datasets import make_raw_dataset
 
 pytestmark = pytest.mark.slow
 

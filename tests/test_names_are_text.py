@@ -11,14 +11,14 @@ from io import StringIO
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from pictures import margin_is_white, opened
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from test_model_training import TINY
 
+from constants import ROOT
 from helper import description_path, printable
+from testkit.pictures import margin_is_white, opened
 
 pytestmark = pytest.mark.slow
 

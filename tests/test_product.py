@@ -8,13 +8,14 @@ import sys
 from itertools import product
 
 import pytest
-from conftest import ROOT, make_raw_dataset
 
 import constants
 import data_ingestion
+from constants import ROOT
 from helper import sha256_of
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.ledger import entries_in
+from testkit.raw_datasets import make_raw_dataset
 
 pytestmark = pytest.mark.slow
 

@@ -7,12 +7,12 @@ import types
 from collections import Counter
 
 import pytest
-from conftest import unmeasured
 
 import constants
 from prove import PROOFS, Missing, Result, mutate, scenes, some, system_calls
 from prove.__main__ import NOT_TRIED, main
 from prove.mutants import MUTANTS, Mutant
+from testkit.processes import unmeasured
 
 NEED_ROOT = ("disk_full", "lost_events")
 

@@ -6,8 +6,6 @@ import signal
 import numpy as np
 import pandas
 import pytest
-from checkpoints import put_checkpoint, put_copy_of_dataset
-from conftest import COLOURS, make_raw_dataset, put_report
 
 import data_ingestion
 import model_analysis
@@ -19,6 +17,9 @@ from pipeline.analysis.leaderboard import Leaderboard
 from pipeline.analysis.models_by_datasets import ModelsByDatasets
 from pipeline.artifacts.catalog import Inventory
 from pipeline.artifacts.metadata import read_json
+from testkit.checkpoints import put_checkpoint, put_copy_of_dataset
+from testkit.raw_datasets import COLOURS, make_raw_dataset
+from testkit.reports import put_report
 
 pytestmark = pytest.mark.slow
 

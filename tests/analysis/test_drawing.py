@@ -2,9 +2,9 @@ import re
 
 import numpy as np
 import pytest
-from pictures import pixels, texts_of
 
 from pipeline.analysis import drawing
+from testkit.pictures import pixels, texts_of
 
 
 def test_dollar_signs_are_text_and_no_formula():

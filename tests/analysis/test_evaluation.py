@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import HISTORY, keras, put_checkpoint, tiny_model
-from conftest import children, until_gone
 
 import constants
 import model_analysis
@@ -15,6 +13,8 @@ from pipeline.analysis import evaluation
 from pipeline.analysis.evaluation import EvaluationError, Evaluator
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import load_split
+from testkit.checkpoints import HISTORY, keras, put_checkpoint, tiny_model
+from testkit.processes import children, until_gone
 
 pytestmark = pytest.mark.slow
 

@@ -6,14 +6,14 @@ from io import StringIO
 
 import pandas
 import pytest
-from conftest import put_report
-from pictures import HOSTILE, margin_is_white, opened
 
 from helper import UserError
 from pipeline.analysis import leaderboard, table_plots
 from pipeline.artifacts.catalog import Inventory
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.stage.process import listen_for_stop
+from testkit.pictures import HOSTILE, margin_is_white, opened
+from testkit.reports import put_report
 
 NEW, OLD = "2024-05-06 07:08:09.000000", "2001-01-01 00:00:00.000000"
 FORMULAS = [

@@ -5,10 +5,18 @@ import warnings
 import numpy as np
 import pytest
 from matplotlib import rcParams
-from pictures import HOSTILE, METADATA, has_colour, margin_is_white, opened, pixels, texts_of
 
 from pipeline.analysis import drawing, plots
 from pipeline.stage import text
+from testkit.pictures import (
+    HOSTILE,
+    METADATA,
+    has_colour,
+    margin_is_white,
+    opened,
+    pixels,
+    texts_of,
+)
 
 pytestmark = pytest.mark.slow
 

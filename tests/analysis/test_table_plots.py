@@ -1,10 +1,10 @@
 from itertools import pairwise
 
 import pytest
-from pictures import HOSTILE, margin_is_white, opened
 
 from pipeline.analysis import drawing, table_plots
 from pipeline.analysis.table_plots import Column, Section
+from testkit.pictures import HOSTILE, margin_is_white, opened
 
 MODELS = [Column("model", right=False), Column("set", right=False)]
 

@@ -7,21 +7,8 @@ import pickle
 import tracemalloc
 import zipfile
 
-import hostile_models
 import numpy as np
 import pytest
-from checkpoints import tiny_model
-from honest_models import of_backbone, of_layers, of_operations
-from hostile_models import (
-    ARCHIVES,
-    WEIGHTS,
-    archive_of,
-    archive_with,
-    changed,
-    members_of,
-    with_weights,
-)
-from test_safe_pickle import in_first_layer, model_pickle
 
 from helper import UserError
 from pipeline.artifacts import keras_archive, keras_names, ledger, safe_pickle
@@ -32,6 +19,19 @@ from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.safe_pickle import PickleError
 from pipeline.training import training_state
 from pipeline.training.keras_graph import written_out
+from testkit import hostile_models
+from testkit.checkpoints import tiny_model
+from testkit.honest_models import of_backbone, of_layers, of_operations
+from testkit.hostile_models import (
+    ARCHIVES,
+    WEIGHTS,
+    archive_of,
+    archive_with,
+    changed,
+    members_of,
+    with_weights,
+)
+from testkit.pickles import in_first_layer, model_pickle
 
 pytestmark = pytest.mark.slow
 

@@ -1,12 +1,10 @@
 import hashlib
-import io
 import json
 import os
 import pickle
 import random
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,70 +15,36 @@ from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import read_json
 from pipeline.artifacts.safe_pickle import PickleError, digest, load, loads, publish
+from testkit.pickles import (
+    CLAIMS,
+    EMPTY,
+    FROMBUFFER,
+    GETATTR,
+    KERAS_ESCAPES,
+    MEASURE,
+    NDARRAY,
+    RECONSTRUCT,
+    SEQUENTIAL,
+    array,
+    built,
+    called,
+    changed,
+    dtype,
+    in_first_layer,
+    lists_of_lists,
+    model_pickle,
+    named,
+    old_array,
+    pairs,
+    raw,
+    text,
+    whole,
+)
 
-START = b"\x80\x05"
 NEVER_WRITES = (
     "{} asks for {}, which this project never writes. Not loaded."
     " If you did not make this file, delete it."
 )
-
-
-# Pickles written by hand, opcode by opcode.
-
-
-def text(content: str) -> bytes:
-    encoded = content.encode()
-    return b"X" + len(encoded).to_bytes(4, "little") + encoded
-
-
-def raw(content: bytes) -> bytes:
-    return b"B" + len(content).to_bytes(4, "little") + content
-
-
-def named(module: str, name: str) -> bytes:
-    """STACK_GLOBAL: what `module` calls `name`."""
-    return text(module) + text(name) + b"\x93"
-
-
-def called(function: bytes, *arguments: bytes) -> bytes:
-    return function + b"(" + b"".join(arguments) + b"tR"
-
-
-def whole(content: bytes) -> bytes:
-    return START + content + b"."
-
-
-def built(instance: bytes, *state: bytes) -> bytes:
-    """BUILD: `instance` gets a tuple as its state."""
-    return instance + b"(" + b"".join(state) + b"tb"
-
-
-GETATTR = named("builtins", "getattr")
-SEQUENTIAL = named("keras.src.models.sequential", "Sequential")
-FROMBUFFER = named("numpy._core.numeric", "_frombuffer")
-RECONSTRUCT = named("numpy._core.multiarray", "_reconstruct")
-NDARRAY = named("numpy", "ndarray")
-EMPTY = called(RECONSTRUCT, NDARRAY, b"K\x00\x85", raw(b"b"))
-
-
-def dtype(code: str, order: str = "|") -> bytes:
-    number = b"J\xff\xff\xff\xff"
-    state = (b"K\x03", text(order), b"N", b"N", b"N", number, number, b"K\x00")
-    return built(called(named("numpy", "dtype"), text(code), b"\x89", b"\x88"), *state)
-
-
-def array(content: bytes, code: str, *shape: bytes, order: str = "C") -> bytes:
-    return called(FROMBUFFER, content, dtype(code), b"(" + b"".join(shape) + b"t", text(order))
-
-
-def old_array(content: bytes, code: str, *shape: bytes) -> bytes:
-    """An array as protocols 3 and 4 write it."""
-    return built(EMPTY, b"K\x01", b"(" + b"".join(shape) + b"t", dtype(code), b"\x89", content)
-
-
-def model_pickle(archive: bytes, after: bytes = b"") -> bytes:
-    stream = built(named("_io", "BytesIO") + b")\x81", raw(archive), b"K\x00", b"N")
-    return whole(called(called(GETATTR, SEQUENTIAL, text("_unpickle_model")), stream) + after)
 
 
 def refusal(content: bytes, name: str = "x.pkl") -> str:
@@ -619,17 +583,6 @@ def test_random_changes_to_a_dataset_without_a_description_run_nothing(heard):
 # Absurd sizes
 
 
-def lists_of_lists(levels: int) -> bytes:
-    """Each list holds the one before twice: 2**levels values in a few bytes."""
-    twice = b"".join(b"(h" + bytes([i]) * 1 + b"h" + bytes([i]) + b"l\x94" for i in range(levels))
-    return whole(b"]\x94" + twice)
-
-
-def pairs(levels: int) -> bytes:
-    """An empty tuple; then each time a pair of what there is and what was memoized, which is the same."""
-    return b")" + b"".join(b"\x94h" + bytes([level]) + b"\x86" for level in range(levels))
-
-
 @pytest.mark.slow
 def test_content_nested_too_deep_is_refused():
     for opening, closing in ((b"]", b"a"), (b"(", b"l"), (b"(", b"t"), (b"", b"\x85")):
@@ -661,41 +614,11 @@ def test_tuples_that_hold_one_tuple_twice_are_refused_before_they_are_hashed(sta
     assert f"(ValueError: {what})" in refusal(whole(start + pairs(60) + end))
 
 
-CLAIMS = {
-    "BINBYTES8": b"\x8e" + (2**40).to_bytes(8, "little") + b"abc",
-    "BINBYTES": b"B" + (2**32 - 1).to_bytes(4, "little") + b"abc",
-    "BINUNICODE8": b"\x8d" + (2**40).to_bytes(8, "little") + b"abc",
-    "BYTEARRAY8": b"\x96" + (2**31).to_bytes(8, "little") + b"abc",
-    "BYTEARRAY8 beyond all memory": b"\x96" + (2**60).to_bytes(8, "little") + b"abc",
-    "LONG4": b"\x8b" + (2**31 - 1).to_bytes(4, "little") + b"abc",
-    "LONG4 below zero": b"\x8b" + (2**31 + 5).to_bytes(4, "little") + b"abc",
-    "digits": b"I" + b"9" * 100_000 + b"\n",
-}
 HARMLESS = {
     "FRAME": b"\x95" + (2**40).to_bytes(8, "little") + b"N",
     "LONG_BINPUT": b"Nr" + (2**27).to_bytes(4, "little"),
     "PUT": b"Np134217728\n",
 }
-MEASURE = """
-import resource, sys
-from pathlib import Path
-from pipeline.artifacts.safe_pickle import PickleError, loads
-
-def peak():  # ru_maxrss would be that of the process that started this one
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-
-resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
-before = peak()
-for line in sys.stdin:
-    try:
-        loads(bytes.fromhex(line), "x.pkl")
-        outcome = "loaded"
-    except PickleError:
-        outcome = "refused"
-    now = peak()
-    print(outcome, (now - before) // 1024)
-    before = now
-"""
 
 
 def test_a_pickle_that_claims_absurd_sizes_takes_next_to_no_memory():
@@ -761,24 +684,6 @@ def archive(keras, sequential, tmp_path_factory):
     return path.read_bytes()
 
 
-def changed(archive: bytes, change) -> bytes:
-    """The archive after `change` has had its config.json, a dict."""
-    written = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(written, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == "config.json":
-                config = json.loads(content)
-                change(config)
-                content = json.dumps(config)
-            new.writestr(name, content)
-    return written.getvalue()
-
-
-def in_first_layer(**entries):
-    return lambda config: config["config"]["layers"][1].update(entries)
-
-
 @pytest.mark.parametrize("kind", ["sequential", "functional"])
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 def test_an_honest_model_comes_back_with_equal_predictions(request, tmp_path, kind, protocol):
@@ -820,46 +725,6 @@ def test_a_lambda_layer_is_refused_and_does_not_run(keras, heard, tmp_path):
     assert "x.pkl holds a model with keras.layers.Lambda, which" in refusal(content)
     assert heard == []
     assert not (tmp_path / "canary-ran").exists()
-
-
-KERAS_ESCAPES = {
-    "model class of another module": lambda config: config.update(
-        module="canary", class_name="run", registered_name="run"
-    ),
-    "function as the model": lambda config: config.update(
-        module="builtins", class_name="function", config="exec", registered_name="exec"
-    ),
-    "os.system as the model": lambda config: config.update(
-        module="os", class_name="system", registered_name="system"
-    ),
-    "layer of another module": in_first_layer(
-        module="canary", class_name="run", registered_name="run"
-    ),
-    "package that registers itself": in_first_layer(
-        module="keras.layers", class_name="run", registered_name="canary>run"
-    ),
-    "function of another module as an activation": in_first_layer(
-        module="keras.layers",
-        class_name="Activation",
-        config={
-            "activation": {
-                "module": "canary",
-                "class_name": "function",
-                "config": "run",
-                "registered_name": "run",
-            }
-        },
-    ),
-    "reader of files": in_first_layer(
-        module="keras.layers", class_name="TFSMLayer", config={"filepath": "canary"}
-    ),
-    "file reader of Keras": in_first_layer(
-        module="keras.utils", class_name="get_file", config={"fname": "canary", "origin": "file:x"}
-    ),
-    "vocabulary from a file": in_first_layer(
-        module="keras.layers", class_name="StringLookup", config={"vocabulary": "canary.py"}
-    ),
-}
 
 
 @pytest.mark.parametrize("what", KERAS_ESCAPES)

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_png_check import CHANNELS, LEGAL, PALETTE, written
 
 from pipeline.raw_data import image_reader, png_check
 from pipeline.raw_data.image_reader import Answer, read_images, read_raw
+from testkit.pngs import CHANNELS, LEGAL, PALETTE, written
 
 SIZE = 6
 

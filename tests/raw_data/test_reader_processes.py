@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
+from constants import ROOT
 from pipeline.raw_data import reader_processes
 from pipeline.raw_data.reader_processes import ImageReaders, readers_for
-from prove import patience
+from testkit.processes import patience
 
 pytestmark = pytest.mark.slow
 

@@ -7,15 +7,15 @@ import threading
 import time
 
 import pytest
-from conftest import ROOT
 from watchdog.observers.inotify import InotifyEmitter, InotifyObserver
 from watchdog.observers.inotify_c import InotifyFD
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 import constants
+from constants import ROOT
 from pipeline.stage.folder_watch import FolderWatch, _pause_after
 from pipeline.stage.log_lines import log
-from prove import patience
+from testkit.processes import patience
 
 
 @pytest.fixture

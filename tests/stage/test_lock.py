@@ -3,7 +3,6 @@ import signal
 import time
 
 import pytest
-from conftest import make_raw_dataset
 
 import data_ingestion
 from pipeline.raw_data import ingestion
@@ -11,6 +10,7 @@ from pipeline.stage import lock
 from pipeline.stage.log_lines import start_logging
 from pipeline.stage.retry import keep_trying, make_folders
 from pipeline.training import health
+from testkit.raw_datasets import make_raw_dataset
 
 SCRIPTS = {
     "data_ingestion.py": "ingestion",

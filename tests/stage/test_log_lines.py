@@ -7,8 +7,8 @@ import sys
 import textwrap
 
 import pytest
-from conftest import ROOT
 
+from constants import ROOT
 from pipeline.stage.log_lines import log, start_logging
 
 FORM = re.compile(r"\d\d:\d\d:\d\d analysis  \| ")

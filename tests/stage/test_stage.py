@@ -7,13 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, make_raw_dataset
 
 import constants
+from constants import ROOT
 from helper import UserError
 from pipeline.stage import lock
 from pipeline.stage.retry import keep_trying
 from pipeline.training.run_table import is_locked
+from testkit.raw_datasets import make_raw_dataset
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,6 @@ import queue
 import signal
 
 import pytest
-from conftest import make_raw_dataset
 
 import constants
 from helper import UserError
@@ -12,7 +11,8 @@ from pipeline.artifacts.metadata import read_json
 from pipeline.stage import status as module
 from pipeline.stage.log_lines import log, start_logging
 from pipeline.stage.status import Status
-from prove import patience
+from testkit.processes import patience
+from testkit.raw_datasets import make_raw_dataset
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 
+from constants import ROOT
 from pipeline.stage.terminal import INTERRUPTED, UNREAD, run_script
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import make_raw_dataset
 from test_fitting import DEFAULTS, Listener, model_file, split
 
 import data_ingestion
@@ -17,6 +16,7 @@ from pipeline.artifacts.metadata import read_json
 from pipeline.training import fitting
 from pipeline.training.keras_graph import has_own_classes, written_out
 from pipeline.training.model_file import build
+from testkit.raw_datasets import make_raw_dataset
 
 pytestmark = pytest.mark.slow
 

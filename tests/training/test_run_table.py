@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 
 import constants
 import run_queue
+from constants import ROOT
 from helper import whole_file
 from pipeline.artifacts import ledger, safe_pickle
 from pipeline.training import run_table, training_state
