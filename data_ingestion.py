@@ -20,12 +20,12 @@ from pathlib import Path
 
 import constants
 from helper import UserError, shown
-from pipeline.raw_data.ingestion import Ingestion, Sight
+from pipeline.raw_data.ingestion import Ingestion, RawDatasetState
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser
 from pipeline.stage.process import run_stage
-from pipeline.stage.retry import keep_trying
+from pipeline.stage.retry import retry_until_disk_works
 from pipeline.stage.status import status
 from pipeline.stage.terminal import run_script
 
@@ -79,7 +79,9 @@ def ingest_what_comes(options: argparse.Namespace) -> bool:
         ingestion = Ingestion(folder, options)
         log.info("watching %s", shown(folder))
         while True:
-            pause = keep_trying(lambda: ingestion.look(watch.changed), log.error, options.once)
+            pause = retry_until_disk_works(
+                lambda: ingestion.look(watch.changed), log.error, options.once
+            )
             if options.once and not ingestion.unsettled():
                 return ingestion.all_well()
             status.say("waiting", _to_settle(ingestion.unsettled()))
@@ -88,7 +90,7 @@ def ingest_what_comes(options: argparse.Namespace) -> bool:
             time.sleep(min(ingestion.seconds * 2, constants.LOOK_AGAIN))
 
 
-def _to_settle(unsettled: list[Sight]) -> str:
+def _to_settle(unsettled: list[RawDatasetState]) -> str:
     number = len(unsettled)
     return f"{number} raw dataset{'s' * (number > 1)} to settle" if number else ""
 

@@ -23,16 +23,16 @@ from helper import (
     shown,
 )
 from pipeline.analysis.checkpoint_analysis import Analysis
-from pipeline.analysis.cross_evaluation import CrossTests
+from pipeline.analysis.cross_evaluation import CrossEvaluation
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.leaderboard import Leaderboard
 from pipeline.analysis.models_by_datasets import ModelsByDatasets
-from pipeline.artifacts.catalog import Inventory
+from pipeline.artifacts.catalog import Catalog
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser
 from pipeline.stage.process import run_stage
-from pipeline.stage.retry import keep_trying
+from pipeline.stage.retry import retry_until_disk_works
 from pipeline.stage.status import status
 from pipeline.stage.terminal import run_script
 
@@ -46,27 +46,29 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
     """Analyze checkpoint after checkpoint. Returns, with --once, whether each one could be."""
     folders = [options.data / constants.CHECKPOINTS, options.data / constants.DATASETS]
     with FolderWatch(folders, poll=options.poll) as watch, Evaluator() as evaluator:
-        inventory = Inventory(options.data)
-        analysis = Analysis(inventory, evaluator, options)
-        leaderboard = Leaderboard(inventory, analysis.results, options.once)
-        cross_tests = CrossTests(inventory, leaderboard, evaluator, analysis.results, options.once)
-        models_by_datasets = ModelsByDatasets(cross_tests)
+        catalog = Catalog(options.data)
+        analysis = Analysis(catalog, evaluator, options)
+        leaderboard = Leaderboard(catalog, analysis.results, options.once)
+        cross_evaluation = CrossEvaluation(
+            catalog, leaderboard, evaluator, analysis.results, options.once
+        )
+        models_by_datasets = ModelsByDatasets(cross_evaluation)
         log.info("watching %s", shown(folders[0]))
         while True:
             began = time.thread_time()
-            inventory.look()
-            task = keep_trying(analysis.next_task, log.error, options.once)
+            catalog.look()
+            task = retry_until_disk_works(analysis.next_task, log.error, options.once)
             look = time.thread_time() - began
             leaderboard.update()
             if task:
                 analysis.analyze(task)
-            elif test := cross_tests.next_test():  # one, as a new checkpoint goes first
+            elif test := cross_evaluation.next_test():  # one, as a new checkpoint goes first
                 status.say(f"testing {test.report.run} on other datasets")
-                cross_tests.do(test)
+                cross_evaluation.do(test)
             else:
                 models_by_datasets.update()
                 if options.once:
-                    return analysis.all_well and cross_tests.all_well
+                    return analysis.all_well and cross_evaluation.all_well
                 evaluator.warm_up()
                 status.say("waiting")
                 watch.wait(look=look)

@@ -22,10 +22,10 @@ from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser
 from pipeline.stage.process import run_stage
-from pipeline.stage.retry import keep_trying
+from pipeline.stage.retry import retry_until_disk_works
 from pipeline.stage.status import status
 from pipeline.stage.terminal import run_script
-from pipeline.training.local_workers import TrainingProcesses
+from pipeline.training.local_workers import LocalWorkers
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.scheduler import Scheduler
 
@@ -109,16 +109,16 @@ def train_what_waits(options: argparse.Namespace) -> bool:
     queue = RunQueue(options.data, *folders, only={folder: some for folder, some in chosen if some})
     with (
         FolderWatch(queue.folders(), poll=options.poll) as watch,
-        TrainingProcesses(watch.wake, options.run_timeout) as processes,
+        LocalWorkers(watch.wake, options.run_timeout) as processes,
     ):
         scheduler = Scheduler(queue, processes, options)
         log.info("watching %s", ", ".join(shown(folder) for folder in queue.folders()))
         try:
-            keep_trying(scheduler.start_what_fits, log.error, options.once)
+            retry_until_disk_works(scheduler.start_what_fits, log.error, options.once)
             while processes.running or not options.once:
                 changed = watch.wait(look=scheduler.seconds_per_look)
                 if scheduler.take_reports() or changed:
-                    keep_trying(scheduler.start_what_fits, log.error, options.once)
+                    retry_until_disk_works(scheduler.start_what_fits, log.error, options.once)
                 if not processes.running:
                     status.say("waiting")
         except KeyboardInterrupt:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 import constants
 from pipeline.analysis.cross_evaluation import MOST_DATASETS
 from pipeline.artifacts.ledger import Ledger
-from pipeline.raw_data.raw_dataset import take_stock
+from pipeline.raw_data.raw_dataset import scan
 from pipeline.training.run_queue import Run, RunQueue
 
 FIRST = datetime(2022, 6, 8, 20, 57, 20)
@@ -104,7 +104,7 @@ def put_raw_datasets(data: Path, datasets: int) -> None:
         if number:
             shutil.copytree(first, place)
         content = digest(f"content {number}")
-        fingerprint = take_stock(place).fingerprint()
+        fingerprint = scan(place).fingerprint()
         seen = {"fingerprint": fingerprint, "image_size": constants.IMAGE_SIZE, "content": content}
         entries |= {content: {"dataset": _name(number)}, f"folder {place}": seen}
     Ledger(data / constants.INGESTION_RECORD, lambda: entries)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.raw_data.raw_dataset import (
+    FolderScan,
     RawDatasetError,
-    Stock,
     problems,
     read,
     rows_of,
-    take_stock,
+    scan,
 )
 from prove import Result
 from testkit.raw_datasets import make_raw_dataset
@@ -110,13 +110,13 @@ def _found(
     raw: Path,
     table: Table,
     content: bytes | None = None,
-    change: Callable[[Stock], object] = lambda _: None,
+    change: Callable[[FolderScan], object] = lambda _: None,
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """What is said against the table, and the rows that are read if nothing is."""
     (raw / "train" / "groundtruth.csv").write_bytes(table.content() if content is None else content)
     with open(raw / "test" / "groundtruth.csv", "w", newline="") as file:
         csv.writer(file).writerows((image, table.rows[0][1]) for image in FILES[:TEST])
-    stock = take_stock(raw)
+    stock = scan(raw)
     change(stock)
     if said := problems(raw, stock):
         return said, []

@@ -19,13 +19,13 @@ import run_queue
 from helper import digest_of
 from pipeline.analysis import leaderboard
 from pipeline.analysis.checkpoint_analysis import Analysis
-from pipeline.analysis.cross_evaluation import CrossTests
+from pipeline.analysis.cross_evaluation import CrossEvaluation
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.leaderboard import Leaderboard
 from pipeline.analysis.models_by_datasets import ModelsByDatasets, lines
 from pipeline.artifacts import ledger, safe_pickle
-from pipeline.artifacts.catalog import Inventory
-from pipeline.raw_data.ingestion import Ingestion, Sight
+from pipeline.artifacts.catalog import Catalog
+from pipeline.raw_data.ingestion import Ingestion, RawDatasetState
 from pipeline.stage.log_lines import log
 from pipeline.training import training_state
 from pipeline.training.run_queue import RunQueue
@@ -199,22 +199,22 @@ class Everything:
         ingestion.look()
         ingestion.published.look_again()
         ingestion.published.name_for("x"), ingestion._ingested_on_disk()
-        ingestion._is_recorded(Path("x"), Sight("f"))
+        ingestion._is_recorded(Path("x"), RawDatasetState("f"))
         self._analyze(options)
         for run in self.runs:
             with contextlib.suppress(training_state.NothingToResume):
                 training_state.load(self.data / "model_checkpoints" / run.plain_name, run.key)
 
     def _analyze(self, options: SimpleNamespace) -> None:
-        inventory = Inventory(self.data)
+        catalog = Catalog(self.data)
         results = self.data / "model_analysis_results"
         evaluator = Evaluator()
-        Analysis(inventory, evaluator, options).next_task()
-        board = Leaderboard(inventory, results, once=True)
-        board.standings = leaderboard.standings(inventory)
+        Analysis(catalog, evaluator, options).next_task()
+        board = Leaderboard(catalog, results, once=True)
+        board.standings = leaderboard.standings(catalog)
         for part in (leaderboard.lines(board.standings), leaderboard.best(board.standings)):
             str(part)
-        tests = CrossTests(inventory, board, evaluator, results, once=True)
+        tests = CrossEvaluation(catalog, board, evaluator, results, once=True)
         tests.next_test()
         if matrix := ModelsByDatasets(tests)._matrix():
             lines(matrix)

@@ -42,7 +42,7 @@ setattr(place, name, failing)
 ERRORS = ('RuntimeError("a fault")', 'OSError(5, "a fault")', "RecursionError()", "MemoryError()")
 INGESTION_PARTS = (
     "pipeline.stage.folder_watch:_Waker.on_any_event",
-    "pipeline.raw_data.ingestion:take_stock",
+    "pipeline.raw_data.ingestion:scan",
     "pipeline.raw_data.ingestion:problems",
     "pipeline.raw_data.ingestion:read",
     "pipeline.raw_data.ingestion:Ingestion._is_recorded",

@@ -19,7 +19,7 @@ import constants
 from helper import description_path
 from pipeline.artifacts import safe_pickle
 from pipeline.training import training_state
-from pipeline.training.local_workers import TrainingProcess, TrainingProcesses
+from pipeline.training.local_workers import LocalWorkers, Worker
 from pipeline.training.run_queue import RunQueue
 from prove import Result
 from prove.stages import Stage
@@ -52,7 +52,7 @@ def prove(full: bool) -> Result:
     draw, tries, violations = random.Random(9), 100 if full else 3, []
     with tempfile.TemporaryDirectory(prefix="prove-") as folder:
         work = Work(Path(folder).resolve())
-        with TrainingProcesses(work.news.set) as work.processes:
+        with LocalWorkers(work.news.set) as work.processes:
             work.train()
             undisturbed = work.outcome()
             for number in range(tries):
@@ -86,7 +86,7 @@ class Work:
     """A folder with one run to train, and the server that forks a process for each try."""
 
     folder: Path
-    processes: TrainingProcesses | None = None
+    processes: LocalWorkers | None = None
     kills: int = 0
     gone_on: int = 0
     seconds: float = 0.0  # from the first epoch's end to the end, undisturbed
@@ -146,7 +146,7 @@ class Work:
             raise RuntimeError(f"of {epochs[-1]} epochs it kept {self._epochs_kept()}")
         return self.checkpoint.exists()
 
-    def _reports(self, process: TrainingProcess, killer: threading.Timer) -> list[dict]:
+    def _reports(self, process: Worker, killer: threading.Timer) -> list[dict]:
         reports, began = [], 0.0
         while not reports or reports[-1]["event"] not in ENDED:
             self.news.wait(patience())
@@ -172,5 +172,5 @@ class Work:
         return [*content["model"].get_weights(), *content["history"].values()]
 
 
-def _kill(process: TrainingProcess) -> None:
+def _kill(process: Worker) -> None:
     os.kill(process._process.pid, signal.SIGKILL)

@@ -30,7 +30,7 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "a raw dataset is looked at again while it is published",
         "pipeline/raw_data/ingestion.py",
-        "            if take_stock(place) != stock:\n",
+        "            if scan(place) != stock:\n",
         "            if False:\n",
         "changes",
     ),
@@ -190,12 +190,12 @@ WHAT_GOES_WRONG = (
         "a report is written first, recorded second",
         "pipeline/analysis/checkpoint_analysis.py",
         """
-        keep_trying(lambda: self._write(pictures, report), log.error, self.once)
+        retry_until_disk_works(lambda: self._write(pictures, report), log.error, self.once)
         self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
 """,
         """
         self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
-        keep_trying(lambda: self._write(pictures, report), log.error, self.once)
+        retry_until_disk_works(lambda: self._write(pictures, report), log.error, self.once)
 """,
         "kill",
     ),
@@ -263,7 +263,7 @@ WHAT_GOES_WRONG = (
     _mutant(
         "an image that cannot be read for now is no damaged one",
         "pipeline/raw_data/image_reader.py",
-        "            if error.errno in PASSING:\n                raise\n",
+        "            if error.errno in TRANSIENT_ERRNOS:\n                raise\n",
         "",
         "failing_calls",
     ),

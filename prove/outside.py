@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-from pipeline.raw_data.raw_dataset import RawDatasetError, problems, read, take_stock
+from pipeline.raw_data.raw_dataset import RawDatasetError, problems, read, scan
 from prove import Result
 from testkit.processes import patience
 from testkit.raw_datasets import make_raw_dataset
@@ -106,7 +106,7 @@ def _violations(root: Path, put: Callable[[Path], None], paths: tuple[str, ...])
 
 def _read(raw: Path) -> None:
     """As a stage does; and as if all had changed after it took stock."""
-    stock = take_stock(raw)
+    stock = scan(raw)
     problems(raw, stock)
     for split in stock.splits.values():
         split.files.update(dict.fromkeys(split.others, (1, 1, 1, 1)))

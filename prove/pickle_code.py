@@ -23,7 +23,7 @@ import constants
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.safe_pickle import PickleError
-from pipeline.training.keras_graph import written_out
+from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build
 from prove import Result, model_probes, some
 from testkit import honest_models
@@ -394,7 +394,7 @@ def _honest(name: str, model: object) -> str | None:
     )
     expected = model.predict(images, verbose=0)
     _, refusal, loaded = _load(
-        pickle.dumps({"model": written_out(model), "history": {"loss": [0.5]}})
+        pickle.dumps({"model": to_functional(model), "history": {"loss": [0.5]}})
     )
     if refusal:
         return f"{name}: {refusal}"

@@ -270,13 +270,13 @@ def test_what_has_settled_is_looked_at_again_only_if_it_may_have_changed(
         make_raw_dataset(data / "raw_dataset" / name, seed=seed) for seed, name in enumerate("ab")
     ]
     ingestion.look()
-    take_stock, seen = module.take_stock, []
+    scan, seen = module.scan, []
 
     def seeing(place):
         seen.append(place)
-        return take_stock(place)
+        return scan(place)
 
-    monkeypatch.setattr(module, "take_stock", seeing)
+    monkeypatch.setattr(module, "scan", seeing)
     ingestion.look(set())
     assert seen == []
     ingestion.look({"b", "gone"})

@@ -19,14 +19,14 @@ from helper import (
 from pipeline.analysis import metrics
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.catalog import Inventory
+from pipeline.artifacts.catalog import Catalog
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import DatasetDescription, Report
 from pipeline.stage.log_lines import log
-from pipeline.stage.process import heed_stop
+from pipeline.stage.process import raise_if_stopping
 from pipeline.stage.progress import counted
-from pipeline.stage.retry import keep_trying
+from pipeline.stage.retry import retry_until_disk_works
 from pipeline.stage.status import status
 
 
@@ -46,8 +46,8 @@ class Task:
 class Analysis:
     """Which checkpoints are analyzed, and doing the next one."""
 
-    def __init__(self, inventory: Inventory, evaluator: Evaluator, options: argparse.Namespace):
-        self.inventory, self.evaluator, self.once = inventory, evaluator, options.once
+    def __init__(self, catalog: Catalog, evaluator: Evaluator, options: argparse.Namespace):
+        self.catalog, self.evaluator, self.once = catalog, evaluator, options.once
         self.results = options.data / constants.RESULTS
         self.record = Ledger(options.data / constants.ANALYSIS_RECORD, self._analyzed_on_disk)
         self.all_well = True
@@ -56,16 +56,16 @@ class Analysis:
 
     def next_task(self) -> Task | None:
         """The most urgent checkpoint that is neither analyzed nor failed."""
-        for checkpoint in self.inventory.checkpoints:
+        for checkpoint in self.catalog.checkpoints:
             path = checkpoint.path
             if time.monotonic() < self._not_before.get(path, 0.0):
                 continue
             try:
                 digest = checkpoint.sha256
-                if self._is_done(digest, self.inventory.reports.get(checkpoint.run)):
+                if self._is_done(digest, self.catalog.reports.get(checkpoint.run)):
                     continue
                 _check_length(path)
-                return Task(path, digest, self.inventory.dataset_of(checkpoint))
+                return Task(path, digest, self.catalog.dataset_of(checkpoint))
             except FileNotFoundError:
                 continue  # it went while we looked
             except UserError as error:
@@ -92,11 +92,11 @@ class Analysis:
             self._not_before[task.path] = time.monotonic() + constants.RETRY
             return None
         except Exception as error:
-            heed_stop()
+            raise_if_stopping()
             # A fault of ours or of Keras: say all, and go on with the others.
             log.exception("%s: failed", task.run)
             return self._fail(task, f"{type(error).__name__}: {printable(error)[:300]}")
-        keep_trying(lambda: self._write(pictures, report), log.error, self.once)
+        retry_until_disk_works(lambda: self._write(pictures, report), log.error, self.once)
         self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
         log.info(
             "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
@@ -109,7 +109,7 @@ class Analysis:
         return None
 
     def _fail(self, task: Task, reason: str) -> None:
-        heed_stop()
+        raise_if_stopping()
         log.error("%s: failed: %s", task.run, reason)
         self.all_well = False
         self._enter(task.sha256, run=task.run, state="failed", reason=reason)
@@ -144,7 +144,7 @@ class Analysis:
         write_json(self.results / f"{report['run']}.json", {**report, "pictures": list(pictures)})
 
     def _enter(self, digest: str, **entry: object) -> None:
-        keep_trying(lambda: self.record.record(digest, **entry), log.error, self.once)
+        retry_until_disk_works(lambda: self.record.record(digest, **entry), log.error, self.once)
 
     def _is_done(self, digest: str, report: Report | None) -> bool:
         entry = self.record.entries.get(digest, {})
@@ -165,7 +165,7 @@ class Analysis:
         """The entry of each checkpoint that has a report, by its SHA-256."""
         return {
             report.checkpoint_sha256: _entry_of(report.run, report.accuracy)
-            for report in self.inventory.reports.values()
+            for report in self.catalog.reports.values()
         }
 
     def _say_once(self, path: Path, text: str) -> None:

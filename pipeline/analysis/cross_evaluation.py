@@ -15,11 +15,11 @@ from helper import UserError, printable, remove_partials, write_json
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.leaderboard import Leaderboard, Standing
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.catalog import Checkpoint, Dataset, Inventory, Report
+from pipeline.artifacts.catalog import Catalog, Checkpoint, Dataset, Report
 from pipeline.artifacts.dataset import Kind, kind_of, load_split
 from pipeline.stage.log_lines import log
-from pipeline.stage.process import heed_stop
-from pipeline.stage.retry import keep_trying
+from pipeline.stage.process import raise_if_stopping
+from pipeline.stage.retry import retry_until_disk_works
 from pipeline.stage.status import status
 
 # No more takes part, so that the work stays bounded however many runs there are.
@@ -43,18 +43,18 @@ class CrossTest:
         return {blamed: [states[path] for path in blamed] for blamed in (both[:1], both[1:], both)}
 
 
-class CrossTests:
+class CrossEvaluation:
     """Which models and datasets take part, and doing the next test."""
 
     def __init__(
         self,
-        inventory: Inventory,
+        catalog: Catalog,
         leaderboard: Leaderboard,
         evaluator: Evaluator,
         results: Path,
         once: bool,
     ):
-        self.inventory, self.leaderboard, self.evaluator = inventory, leaderboard, evaluator
+        self.catalog, self.leaderboard, self.evaluator = catalog, leaderboard, evaluator
         self.results, self.once = results, once
         self.folder = results / constants.OTHER_DATASETS
         remove_partials(self.folder)
@@ -65,15 +65,15 @@ class CrossTests:
 
     def datasets(self) -> list[Dataset]:
         """Those that take part, the oldest first. The same content under two names is one."""
-        there = [one for one in self.inventory.datasets.values() if one.name[0] not in "_."]
+        there = [one for one in self.catalog.datasets.values() if one.name[0] not in "_."]
         described_last = sorted(there, key=lambda one: one.kind is not None)
         found = {one.sha256: one for one in described_last}.values()
-        by_age = sorted(found, key=lambda one: (self.inventory.time_of(one.name), one.name))
+        by_age = sorted(found, key=lambda one: (self.catalog.time_of(one.name), one.name))
         return by_age[-MOST_DATASETS:]
 
     def standings(self) -> list[Standing]:
         """The runs that take part, in the leaderboard's order: those whose checkpoint is there."""
-        checkpoints = {one.run: one for one in self.inventory.checkpoints}
+        checkpoints = {one.run: one for one in self.catalog.checkpoints}
         found = []
         for standing in self.leaderboard.standings:
             there = (one for one in standing.reports if _is_on(one, checkpoints.get(one.run)))
@@ -84,7 +84,7 @@ class CrossTests:
     def limits(self) -> str:
         """What takes part, where not all does."""
         most = max((len(one.reports) for one in self.leaderboard.standings), default=0)
-        if len(self.inventory.datasets) <= MOST_DATASETS and most <= MOST_RUNS:
+        if len(self.catalog.datasets) <= MOST_DATASETS and most <= MOST_RUNS:
             return ""
         return f"only the {MOST_DATASETS} newest datasets and the {MOST_RUNS} best runs on each take part"
 
@@ -93,7 +93,7 @@ class CrossTests:
         newest_first = self.datasets()[::-1]
         for report in chain.from_iterable(standing.reports for standing in self.standings()):
             for dataset in newest_first:
-                test = CrossTest(report, self.inventory.checkpoint_path(report.run), dataset)
+                test = CrossTest(report, self.catalog.checkpoint_path(report.run), dataset)
                 if self._is_to_do(test):
                     return test
         self.evaluator.forget()
@@ -112,20 +112,20 @@ class CrossTests:
         except UserError as error:
             self._fail(test, str(error))
         except Exception as error:
-            heed_stop()
+            raise_if_stopping()
             log.exception("%s: failed on %s", test.report.run, test.dataset.name)
             self._fail(test, f"{type(error).__name__}: {printable(error)[:300]}")
         if accuracy is None:
             blamed = self._blamed(test)
             self._failed[blamed] = states[blamed]
         else:
-            keep_trying(lambda: self._enter(test, accuracy), log.error, self.once)
+            retry_until_disk_works(lambda: self._enter(test, accuracy), log.error, self.once)
 
     def _is_to_do(self, test: CrossTest) -> bool:
         report, dataset = test.report, test.dataset
         kinds = dataset.kind, self._kinds.get(dataset.sha256)
         return (
-            dataset.sha256 not in (report.dataset_sha256, *self.inventory.accuracies(report))
+            dataset.sha256 not in (report.dataset_sha256, *self.catalog.accuracies(report))
             and all(kind is None or kind.fits(report.kind) for kind in kinds)
             and not (self._failed and self._has_failed(test))
         )
@@ -172,12 +172,12 @@ class CrossTests:
         content = {
             "run": report.run,
             "checkpoint_sha256": report.checkpoint_sha256,
-            "accuracies": {**self.inventory.accuracies(report), test.dataset.sha256: accuracy},
+            "accuracies": {**self.catalog.accuracies(report), test.dataset.sha256: accuracy},
         }
         write_json(self.folder / f"{report.run}.json", content)
 
     def _fail(self, test: CrossTest, reason: str) -> None:
-        heed_stop()
+        raise_if_stopping()
         self.all_well = False
         log.error("%s: not tested on %s: %s", test.report.run, test.dataset.name, reason)
 

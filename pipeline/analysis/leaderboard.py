@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline.analysis.summary_files import Board
-from pipeline.artifacts.catalog import Inventory, Report
+from pipeline.artifacts.catalog import Catalog, Report
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.stage.text import count, figure, percent
 
@@ -28,30 +28,30 @@ class Standing:
 
 
 class Leaderboard:
-    def __init__(self, inventory: Inventory, results: Path, once: bool):
-        self.inventory, self.board = inventory, Board(results, "leaderboard", once)
+    def __init__(self, catalog: Catalog, results: Path, once: bool):
+        self.catalog, self.board = catalog, Board(results, "leaderboard", once)
         self.standings: list[Standing] = []
         self._seen: tuple = None, None
 
     def update(self) -> None:
         """Bring the files in step with the reports on disk."""
-        reports, datasets = self.inventory.reports, self.inventory.datasets
+        reports, datasets = self.catalog.reports, self.catalog.datasets
         if reports is not self._seen[0] or datasets != self._seen[1]:
             self._seen = reports, datasets
-            self.standings = standings(self.inventory)
+            self.standings = standings(self.catalog)
         content = self.standings
         self.board.show(content, lambda: lines(content), lambda: draw(content))
 
 
-def standings(inventory: Inventory) -> list[Standing]:
+def standings(catalog: Catalog) -> list[Standing]:
     """One for each dataset, the newest first. What makes a dataset is its content, not its name."""
     groups = defaultdict(list)
-    for report in inventory.reports.values():
+    for report in catalog.reports.values():
         groups[report.dataset_sha256].append(report)
     found = {}
     for sha256, reports in groups.items():
         names = {report.dataset for report in reports}
-        time, name = max((inventory.time_of(name), name) for name in names)
+        time, name = max((catalog.time_of(name), name) for name in names)
         found[time, name, sha256] = Standing(name, sorted(reports, key=_place))
     return [found[key] for key in sorted(found, reverse=True)]
 

@@ -6,7 +6,7 @@ They answer whether a model got worse or the data got harder.
 from dataclasses import dataclass
 
 from helper import shown
-from pipeline.analysis.cross_evaluation import CrossTests
+from pipeline.analysis.cross_evaluation import CrossEvaluation
 from pipeline.analysis.leaderboard import MOST_DATASETS, MOST_LINES, Standing, names
 from pipeline.analysis.summary_files import Board
 from pipeline.artifacts.catalog import Dataset, Report
@@ -44,9 +44,9 @@ class Matrix:
 
 
 class ModelsByDatasets:
-    def __init__(self, cross_tests: CrossTests):
-        self.cross_tests = cross_tests
-        self.board = Board(cross_tests.results, NAME, cross_tests.once)
+    def __init__(self, cross_evaluation: CrossEvaluation):
+        self.cross_evaluation = cross_evaluation
+        self.board = Board(cross_evaluation.results, NAME, cross_evaluation.once)
 
     def update(self) -> None:
         """Bring the files in step with what has been tested."""
@@ -57,7 +57,7 @@ class ModelsByDatasets:
 
     def _matrix(self) -> Matrix | None:
         """What there is to show; None where no model was tested on another dataset."""
-        standings, datasets = self.cross_tests.standings(), self.cross_tests.datasets()
+        standings, datasets = self.cross_evaluation.standings(), self.cross_evaluation.datasets()
         reports = [report for standing in standings for report in standing.reports]
         tested = {sha256 for report in reports for sha256 in self._accuracies(report)}
         if not tested & {dataset.sha256 for dataset in datasets}:
@@ -68,7 +68,7 @@ class ModelsByDatasets:
         return Matrix(
             [dataset.name for dataset in columns],
             [group for group in groups if group.reports],
-            self.cross_tests.limits(),
+            self.cross_evaluation.limits(),
         )
 
     def _group(self, standing: Standing, columns: list[Dataset]) -> Group:
@@ -83,7 +83,7 @@ class ModelsByDatasets:
         return group
 
     def _accuracies(self, report: Report) -> dict[str, float]:
-        return self.cross_tests.inventory.accuracies(report)
+        return self.cross_evaluation.catalog.accuracies(report)
 
 
 def lines(matrix: Matrix) -> list[dict]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from helper import printable, read_file, whole_file
 from pipeline.stage.log_lines import log
-from pipeline.stage.process import heed_stop
-from pipeline.stage.retry import keep_trying
+from pipeline.stage.process import raise_if_stopping
+from pipeline.stage.retry import retry_until_disk_works
 
 # What a spreadsheet takes for the beginning of a formula, also in full width.
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -46,12 +46,12 @@ class Board:
                 return False
             files = {self.picture: draw() if content else b"", self.table: table}
         except Exception:
-            heed_stop()
+            raise_if_stopping()
             # A fault of ours: all else goes on, and there is another try when there is more to show.
             log.exception("%s: failed", self.table.name)
             self._failed = True
             return False
-        keep_trying(lambda: _write(files), log.error, self.once)
+        retry_until_disk_works(lambda: _write(files), log.error, self.once)
         return True
 
     def _are_there(self) -> bool:

@@ -60,7 +60,7 @@ class Checkpoint:
         return -model_priority, -set_priority, self.model, self.hyperparameter_set, self.path.name
 
 
-class Inventory:
+class Catalog:
     """What was there at the last `look()`.
 
     datasets: by name, those that can be read.

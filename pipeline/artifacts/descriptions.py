@@ -13,18 +13,18 @@ from helper import shown
 from pipeline.artifacts.metadata import said_in
 from pipeline.stage.log_lines import warn_once
 
-Told = TypeVar("Told")
+Parsed = TypeVar("Told")
 
 
-class Descriptions(Generic[Told]):
+class Descriptions(Generic[Parsed]):
     """What `tell` makes of each `<name>.json` in a folder; it returns None for what is to be left out."""
 
-    def __init__(self, folder: Path, tell: Callable[[str, dict], Told | None]):
+    def __init__(self, folder: Path, tell: Callable[[str, dict], Parsed | None]):
         self.folder, self.tell = folder, tell
-        self._known: dict[str, tuple[tuple[int, ...], Told | None]] = {}
-        self._told: dict[str, Told] = {}
+        self._known: dict[str, tuple[tuple[int, ...], Parsed | None]] = {}
+        self._told: dict[str, Parsed] = {}
 
-    def look(self) -> dict[str, Told]:
+    def look(self) -> dict[str, Parsed]:
         """By name, what there is now; the same object as before if nothing changed."""
         try:
             known = dict(self._read())
@@ -39,7 +39,7 @@ class Descriptions(Generic[Told]):
             self._told = {name: told for name, (_, told) in known.items() if told is not None}
         return self._told
 
-    def _read(self) -> Iterator[tuple[str, tuple[tuple[int, ...], Told | None]]]:
+    def _read(self) -> Iterator[tuple[str, tuple[tuple[int, ...], Parsed | None]]]:
         for file in files_in(self.folder, ".json"):
             name = file.name.removesuffix(".json")
             known = self._known.get(name)

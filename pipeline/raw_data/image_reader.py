@@ -24,7 +24,7 @@ from pipeline.raw_data import png_check
 from pipeline.raw_data.png_check import Header, PngError
 
 # No fault of an image: it passes.
-PASSING = (errno.EMFILE, errno.ENFILE, errno.EIO)
+TRANSIENT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.EIO)
 PLAIN_MODES = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}  # Pillow's names, by colour type
 # About so many bytes of rows are decoded together. With more, malloc() asks the kernel for each
 # piece of memory and gives it back, and the caches are too small.
@@ -34,20 +34,20 @@ DIGEST_SIZE = 16  # bytes
 Checked = tuple[int, bytes, Header, bytes]  # place among the files, content, header, rows
 
 
-class Answer(NamedTuple):
+class ReadResult(NamedTuple):
     """What was found in some files, by the place of each."""
 
     digests: list[bytes]  # equal for equal pixels
     damaged: dict[int, str]  # why, as the end of a sentence
 
 
-def read_images(folder: str, files: list[str], size: int, pixels: memoryview) -> Answer:
+def read_images(folder: str, files: list[str], size: int, pixels: memoryview) -> ReadResult:
     """Fill `pixels` with the PNGs as `size` x `size` RGB. Transparency is dropped, 16 bits become 8.
 
     Raises:
-        OSError: one of PASSING. Any other trouble is said of the image that makes it.
+        OSError: one of TRANSIENT_ERRNOS. Any other trouble is said of the image that makes it.
     """
-    found, each = Answer([bytes(DIGEST_SIZE)] * len(files), {}), size * size * 3
+    found, each = ReadResult([bytes(DIGEST_SIZE)] * len(files), {}), size * size * 3
     checked = _checked((f"{folder}/{file}" for file in files), found.damaged)
     for (alike, _), group in groupby(checked, _kind):
         some = list(group)
@@ -74,7 +74,7 @@ def _checked(paths: Iterator[str], damaged: dict[int, str]) -> Iterator[Checked]
         except PngError as error:
             damaged[place] = str(error)
         except OSError as error:
-            if error.errno in PASSING:
+            if error.errno in TRANSIENT_ERRNOS:
                 raise
             damaged[place] = f"cannot be read: {error.strerror or error}"
 

@@ -18,23 +18,23 @@ from pipeline.artifacts.metadata import IngestionEntry
 from pipeline.raw_data.groundtruth import RawDatasetError, first_few
 from pipeline.raw_data.published import Published
 from pipeline.raw_data.raw_dataset import (
+    FolderScan,
     RawDataset,
-    Stock,
     find_raw_datasets,
     problems,
     read,
-    take_stock,
+    scan,
 )
 from pipeline.stage.lock import stay_alone
 from pipeline.stage.log_lines import log
 from pipeline.stage.progress import counted
-from pipeline.stage.retry import keep_trying
+from pipeline.stage.retry import retry_until_disk_works
 from pipeline.stage.status import status
 from pipeline.stage.text import cannot_read
 
 
 @dataclass
-class Sight:
+class RawDatasetState:
     """A raw dataset as it was seen last."""
 
     fingerprint: str = ""
@@ -62,7 +62,7 @@ class Ingestion:
         self.published.come_after(
             entry.dataset for entry in self.record.entries.values() if entry.dataset
         )
-        self.sights: dict[Path, Sight] = {}
+        self.sights: dict[Path, RawDatasetState] = {}
         self.strays: set[Path] = set()
         self.recorded_at = float("-inf")
         # The last look at a part of it took so long, and the last one at everything.
@@ -77,7 +77,7 @@ class Ingestion:
             found = find_raw_datasets(self.folder)
         except OSError:
             return constants.POLL  # the folder went; the watch makes it again
-        self.sights = {place: self.sights.get(place, Sight()) for place in found}
+        self.sights = {place: self.sights.get(place, RawDatasetState()) for place in found}
         for place, sight in self.sights.items():
             if not self._may_differ(place, sight, changed):
                 continue
@@ -101,12 +101,12 @@ class Ingestion:
         ]
         return max(0.0, min(waiting)) if waiting else None
 
-    def _may_differ(self, place: Path, sight: Sight, changed: set[str] | None) -> bool:
+    def _may_differ(self, place: Path, sight: RawDatasetState, changed: set[str] | None) -> bool:
         """Whether there may be more to see than at the last look."""
         known = sight.settled and sight.fingerprint and place != self.folder
         return changed is None or not known or place.name in changed
 
-    def unsettled(self) -> list[Sight]:
+    def unsettled(self) -> list[RawDatasetState]:
         return [sight for sight in self.sights.values() if not sight.settled]
 
     def all_well(self) -> bool:
@@ -121,9 +121,9 @@ class Ingestion:
             )
         self.strays = strays
 
-    def _look_at(self, place: Path, sight: Sight) -> None:
+    def _look_at(self, place: Path, sight: RawDatasetState) -> None:
         began = time.monotonic()
-        stock = take_stock(place)
+        stock = scan(place)
         self.seconds += time.monotonic() - began
         fingerprint = stock.fingerprint()
         if fingerprint != sight.fingerprint:
@@ -143,12 +143,12 @@ class Ingestion:
             except Changed:
                 log.info("%s: changed while it was read; reading it again", shown(place))
 
-    def _set_aside(self, place: Path, sight: Sight, problem: str) -> None:
+    def _set_aside(self, place: Path, sight: RawDatasetState, problem: str) -> None:
         """Leave a raw dataset alone until it changes."""
         sight.problems, sight.settled = [problem], True
         self._say_problems(place, sight, stable=True)
 
-    def _is_recorded(self, place: Path, sight: Sight) -> bool:
+    def _is_recorded(self, place: Path, sight: RawDatasetState) -> bool:
         """Whether this very state of the folder was dealt with before, perhaps by an earlier process."""
         entry = self.record.entries.get(self._folder_key(place))
         state = sight.fingerprint, self.options.image_size
@@ -160,7 +160,7 @@ class Ingestion:
             log.error("%s: not ingested before, and unchanged since: %s", shown(place), text)
         return True
 
-    def _say_problems(self, place: Path, sight: Sight, stable: bool) -> None:
+    def _say_problems(self, place: Path, sight: RawDatasetState, stable: bool) -> None:
         """Once per change; while a copy goes on, every few seconds at the most."""
         text = _joined(sight.problems)
         if text == sight.said or (
@@ -170,7 +170,7 @@ class Ingestion:
         sight.said, sight.said_at = text, time.monotonic()
         log.info("%s: not whole: %s", shown(place), text)
 
-    def _ingest(self, place: Path, stock: Stock, sight: Sight) -> None:
+    def _ingest(self, place: Path, stock: FolderScan, sight: RawDatasetState) -> None:
         began = time.monotonic()
         total = sum(len(split.images) for split in stock.splits.values())
         log.debug("%s: reading %s images", shown(place), f"{total:,}")
@@ -178,7 +178,7 @@ class Ingestion:
 
         def check() -> None:
             stay_alone()
-            if take_stock(place) != stock:
+            if scan(place) != stock:
                 raise Changed
 
         try:
@@ -265,7 +265,7 @@ class Ingestion:
     def _folder_key(self, place: Path) -> str:
         return f"folder {place}"
 
-    def _enter(self, place: Path, sight: Sight, **outcome: object) -> None:
+    def _enter(self, place: Path, sight: RawDatasetState, **outcome: object) -> None:
         entry = {"fingerprint": sight.fingerprint, "image_size": self.options.image_size, **outcome}
         self.record.note(self._folder_key(place), **entry)
         # Of many small ones that come at once, some are recorded together: to die before costs a
@@ -278,7 +278,7 @@ class Ingestion:
         self.recorded_at = time.monotonic()
 
     def _keep_writing(self, action: Callable[[], object]) -> None:
-        keep_trying(action, log.error, self.options.once)
+        retry_until_disk_works(action, log.error, self.options.once)
 
 
 def images_per_class(labels: list[int], class_names: list[str]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """Read and check a raw dataset: a folder with train/ and test/, each PNGs and a groundtruth.csv.
 
-A folder is looked at as a whole, never believed to be finished: `take_stock` says what lies there
+A folder is looked at as a whole, never believed to be finished: `scan` says what lies there
 and in which state (name, size, time, inode), `problems` what is still missing or wrong, `read`
 turns it into arrays. Nothing but files that were found in a split's own folder is ever opened.
 """
@@ -19,7 +19,7 @@ import constants
 from helper import digest_of, printable
 from pipeline.raw_data.data_warnings import find_warnings
 from pipeline.raw_data.groundtruth import RawDatasetError, Row, number_labels, read_rows
-from pipeline.raw_data.image_reader import PASSING, Answer, read_raw
+from pipeline.raw_data.image_reader import TRANSIENT_ERRNOS, ReadResult, read_raw
 from pipeline.raw_data.reader_processes import readers_for
 
 
@@ -43,7 +43,7 @@ class Split:
 
 
 @dataclass
-class Stock:
+class FolderScan:
     """One look at a raw dataset. Two equal ones, or equal fingerprints: nothing changed."""
 
     splits: dict[str, Split]
@@ -92,9 +92,9 @@ def _is_folder(path: Path | os.DirEntry) -> bool:
         return False
 
 
-def take_stock(folder: Path) -> Stock:
+def scan(folder: Path) -> FolderScan:
     """What lies in the splits of the raw dataset `folder` now."""
-    return Stock({split: _look_into(folder / split) for split in constants.SPLITS})
+    return FolderScan({split: _look_into(folder / split) for split in constants.SPLITS})
 
 
 def _look_into(folder: Path) -> Split:
@@ -115,14 +115,14 @@ def _look_into(folder: Path) -> Split:
     except (FileNotFoundError, NotADirectoryError):
         split.exists = False
     except OSError as error:
-        if error.errno in PASSING:
+        if error.errno in TRANSIENT_ERRNOS:
             raise
         split.trouble = error.strerror
     split.others.sort()
     return split
 
 
-def problems(folder: Path, stock: Stock) -> list[str]:
+def problems(folder: Path, stock: FolderScan) -> list[str]:
     """All that keeps a raw dataset from being read, as far as can be told without decoding images."""
     absent = [
         f"{split}: there is no folder {split}/ yet."
@@ -174,7 +174,7 @@ def rows_of(folder: Path, name: str, split: Split) -> list[Row]:
     try:
         content = read_raw(f"{folder}/{place}", constants.MOST_TABLE_BYTES)
     except OSError as error:
-        if error.errno in PASSING:
+        if error.errno in TRANSIENT_ERRNOS:
             raise
         raise RawDatasetError(
             [f"{place} cannot be read: {error.strerror}. Make it readable."]
@@ -207,7 +207,7 @@ def _unmatched(name: str, rows: list[Row], split: Split) -> list[str]:
 
 
 def read(
-    folder: Path, stock: Stock, image_size: int, progress: Callable[[int], object]
+    folder: Path, stock: FolderScan, image_size: int, progress: Callable[[int], object]
 ) -> RawDataset:
     """The raw dataset in `folder` as arrays, images in RGB and of `image_size`; order as in the CSVs.
 
@@ -248,7 +248,7 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _digests(
-    answers: Iterator[Answer],
+    answers: Iterator[ReadResult],
     split: str,
     rows: list[Row],
     progress: Callable[[int], object],

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 import constants
-from pipeline.raw_data.image_reader import DIGEST_SIZE, Answer, read_images
+from pipeline.raw_data.image_reader import DIGEST_SIZE, ReadResult, read_images
 from pipeline.stage import child_processes
 from pipeline.stage.child_processes import describe_exit_status
 from pipeline.stage.log_lines import log
@@ -74,7 +74,7 @@ class ImageReaders:
             process.end()
         os.close(self._memory)
 
-    def read(self, folder: Path, files: list[str]) -> tuple[np.ndarray, Iterator[Answer]]:
+    def read(self, folder: Path, files: list[str]) -> tuple[np.ndarray, Iterator[ReadResult]]:
         """Read `files` of `folder`.
 
         Returns:
@@ -100,7 +100,7 @@ class ImageReaders:
             pixels = room[start : start + len(some) * each]
             yield _Job(folder, some, self.size, begin + start, pixels)
 
-    def _do(self, job: _Job) -> Answer:
+    def _do(self, job: _Job) -> ReadResult:
         process = self._idle.get()
         try:
             return process.do(job) or _do_here(job)
@@ -108,7 +108,7 @@ class ImageReaders:
             self._idle.put(process)
 
 
-def _do_here(job: _Job) -> Answer:
+def _do_here(job: _Job) -> ReadResult:
     return read_images(job.folder, job.files, job.size, job.pixels)
 
 
@@ -124,7 +124,7 @@ class _Process:
             process_group=0,  # Ctrl-C in the terminal is for this process, which then ends that one
         )
 
-    def do(self, job: _Job) -> Answer | None:
+    def do(self, job: _Job) -> ReadResult | None:
         """The answer; None if the process is dead."""
         if self.process.returncode is not None:
             return None
@@ -138,7 +138,7 @@ class _Process:
             return None
         digests = bytes.fromhex(said["digests"])
         each = [digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)]
-        return Answer(each, dict(said["damaged"]))
+        return ReadResult(each, dict(said["damaged"]))
 
     def _say_how_it_ended(self) -> None:
         how = describe_exit_status(self.process.wait())

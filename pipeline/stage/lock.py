@@ -64,7 +64,7 @@ def identity(file: str | Path | int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-class only_process:  # noqa: N801 - reads as a verb: with only_process(...)
+class StageLock:
     """Hold the kernel's lock for one stage on one data folder.
 
     The kernel gives it back when the process ends, however it ends, so no stale lock is ever left.

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 
 from helper import UserError, remove_partials, shown
-from pipeline.stage.lock import Displaced, holds_lock, only_process
+from pipeline.stage.lock import Displaced, StageLock, holds_lock
 from pipeline.stage.log_lines import log, start_logging
-from pipeline.stage.retry import disk_trouble, is_disk_trouble, keep_trying, make_folders
+from pipeline.stage.retry import disk_trouble, is_disk_trouble, make_folders, retry_until_disk_works
 from pipeline.stage.status import status
 from pipeline.stage.terminal import INTERRUPTED
 
@@ -56,10 +56,10 @@ def _work_alone(
 ) -> bool:
     displaced = False
     while True:
-        keep_trying(lambda: make_folders(options.data), log.error, options.once)
+        retry_until_disk_works(lambda: make_folders(options.data), log.error, options.once)
         try:
             with (
-                only_process(name, options.data, displaced),
+                StageLock(name, options.data, displaced),
                 status.kept(name, options.data, holds_lock),
             ):
                 if displaced:
@@ -91,7 +91,7 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def heed_stop() -> None:
+def raise_if_stopping() -> None:
     """Stop if asked to: call it before a fault is blamed on a file.
 
     Libraries in C++ (matplotlib, TensorFlow) turn a KeyboardInterrupt that comes while they look at

@@ -53,7 +53,7 @@ def disk_trouble(error: OSError) -> str:
     return f"cannot read or write {place}: {trouble}"
 
 
-def keep_trying(
+def retry_until_disk_works(
     action: Callable[[], Given], say: Callable[[str], None], once: bool = False
 ) -> Given:
     """What `action` gives, as soon as the disk lets it; say what stands in the way once per reason.

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pipeline.artifacts.keras_import import import_keras
 
 
-def written_out(model: object) -> object:
+def to_functional(model: object) -> object:
     """A model that predicts as `model` does, on the same weights, and is not compiled.
 
     Raises:

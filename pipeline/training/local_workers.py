@@ -16,7 +16,7 @@ from pipeline.stage.log_lines import log
 from pipeline.stage.progress import progress_bar
 from pipeline.stage.status import status
 
-ENDED = ("trained", "paused", "failed", "hindered")
+ENDED = ("trained", "paused", "failed", "retry_later")
 PRELOAD = (
     "pipeline.training.fitting",
     "pipeline.training.worker",
@@ -25,7 +25,7 @@ PRELOAD = (
 )
 
 
-class TrainingProcesses:
+class LocalWorkers:
     """The runs that are being trained, each in a process of its own.
 
     `wake` is called, from another thread, when `reports()` has something to give.
@@ -34,10 +34,10 @@ class TrainingProcesses:
     def __init__(self, wake: Callable[[], None], timeout: float | None = None):
         """A run that takes longer than `timeout` seconds is killed, and so has failed."""
         self.wake, self.timeout = wake, timeout
-        self.running: list[TrainingProcess] = []
+        self.running: list[Worker] = []
         self._reports: queue.SimpleQueue = queue.SimpleQueue()
 
-    def __enter__(self) -> "TrainingProcesses":
+    def __enter__(self) -> "LocalWorkers":
         child_processes.start(PRELOAD)
         return self
 
@@ -51,16 +51,16 @@ class TrainingProcesses:
 
     def start(self, run: object, job: dict) -> None:
         child_processes.start(PRELOAD)  # it may have been killed
-        self.running.append(TrainingProcess(run, job, self._take, self.timeout))
+        self.running.append(Worker(run, job, self._take, self.timeout))
         self._say_status()
 
-    def _take(self, process: "TrainingProcess", report: dict) -> None:
+    def _take(self, process: "Worker", report: dict) -> None:
         self._reports.put((process, report))
         self.wake()
 
-    def reports(self) -> Iterator[tuple["TrainingProcess", dict]]:
+    def reports(self) -> Iterator[tuple["Worker", dict]]:
         """What came since the last call, each with the process that it came from: the end of an
-        epoch ("event" is "epoch") and of a run ("trained", "paused", "failed" or "hindered")."""
+        epoch ("event" is "epoch") and of a run ("trained", "paused", "failed" or "retry_later")."""
         with suppress(queue.Empty):
             while True:
                 process, report = self._reports.get_nowait()
@@ -82,7 +82,7 @@ class TrainingProcesses:
         return [process.progress.interrupted() for process in self.running]
 
 
-class TrainingProcess:
+class Worker:
     """The process that trains `run` as `job` says; gives each of its reports to `take`."""
 
     def __init__(self, run: object, job: dict, take: Callable, timeout: float | None):

@@ -12,7 +12,7 @@ import constants
 from helper import UserError, printable, read_file
 from pipeline.artifacts import keras_archive, safe_pickle
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.training.keras_graph import has_own_classes, written_out
+from pipeline.training.keras_graph import has_own_classes, to_functional
 
 OWN_WAYS = ("fit", "train_step", "compute_loss")
 
@@ -60,7 +60,7 @@ def _with_input(model: object, input_shape: tuple[int, ...], name: str) -> objec
 def _check_checkpoint(model: object, name: str) -> None:
     """Now, and not when it has been trained."""
     try:
-        kept = written_out(model)
+        kept = to_functional(model)
         config = import_keras().saving.serialize_keras_object(kept)
         keras_archive.check_config(json.loads(json.dumps(config)))
         if has_own_classes(model):

@@ -26,7 +26,7 @@ from pipeline.artifacts.metadata import DatasetDescription, read_json
 from pipeline.stage.text import cannot_read
 
 # A line of a model file that says its priority and nothing else.
-ITS_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
+PRIORITY_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
 CLOCK_TICK = 0.1  # seconds; Linux dates files to 1/250 s or finer
 
 
@@ -203,7 +203,7 @@ class RunQueue:
     def _model(self, path: Path) -> Dropped:
         content = read_file(path, constants.MOST_MODEL_BYTES)
         # How soon it is its turn is no reason to train again.
-        rest = ITS_LINE.sub(b"", content) if content.count(b"PRIORITY") == 1 else content
+        rest = PRIORITY_LINE.sub(b"", content) if content.count(b"PRIORITY") == 1 else content
         return Dropped(path, hashlib.sha256(rest).hexdigest(), priority=_priority(path, content))
 
     def _hyperparameter_set(self, path: Path) -> Dropped:

@@ -14,16 +14,16 @@ from pipeline.artifacts.metadata import CheckpointDescription, TrainingEntry
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
 from pipeline.stage.log_lines import log
-from pipeline.stage.retry import keep_trying
+from pipeline.stage.retry import retry_until_disk_works
 from pipeline.training import training_state
-from pipeline.training.local_workers import TrainingProcesses
+from pipeline.training.local_workers import LocalWorkers
 from pipeline.training.run_queue import Run, RunQueue
 
 
 class Scheduler:
     """Which runs are done, and doing the next ones."""
 
-    def __init__(self, queue: RunQueue, processes: TrainingProcesses, options: argparse.Namespace):
+    def __init__(self, queue: RunQueue, processes: LocalWorkers, options: argparse.Namespace):
         self.queue, self.processes = queue, processes
         self.once, self.preempt = options.once, options.preempt
         self.places = devices.places(options.workers)
@@ -84,7 +84,7 @@ class Scheduler:
         return bool(reports)
 
     def _record(self, run: Run, name: str, outcome: dict) -> None:
-        adopted = keep_trying(lambda: self._adopt(run), log.error, self.once)
+        adopted = retry_until_disk_works(lambda: self._adopt(run), log.error, self.once)
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
@@ -95,7 +95,7 @@ class Scheduler:
                 self._enter(run, state="failed", name=name, reason=outcome["reason"])
             case "paused":
                 log.info("%s: paused after epoch %d for a newer dataset", name, outcome["epoch"])
-            case "hindered":  # not the run's fault: it is tried again, if it is still there
+            case "retry_later":  # not the run's fault: it is tried again, if it is still there
                 log.error("%s: %s", name, outcome["reason"])
                 if self.once:
                     raise UserError(outcome["reason"])
@@ -127,10 +127,10 @@ class Scheduler:
 
     def _forget_failed(self) -> None:
         failed = [key for key, entry in self.record.entries.items() if entry.state == "failed"]
-        keep_trying(lambda: self.record.forget(*failed), log.error, self.once)
+        retry_until_disk_works(lambda: self.record.forget(*failed), log.error, self.once)
 
     def _enter(self, run: Run, **entry: object) -> None:
-        keep_trying(lambda: self.record.record(run.key, **entry), log.error, self.once)
+        retry_until_disk_works(lambda: self.record.record(run.key, **entry), log.error, self.once)
 
     def _adopt(self, run: Run) -> bool:
         """Enter the checkpoint of `run`, if there is one: just made, or before an earlier process died."""

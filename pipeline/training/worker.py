@@ -24,9 +24,9 @@ from pipeline.artifacts.dataset import hold_out, load_split
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
-from pipeline.stage.retry import disk_trouble, is_in_the_way, keep_trying
+from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_works
 from pipeline.training import fitting, tensorboard_logs, training_state
-from pipeline.training.keras_graph import written_out
+from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build
 
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
@@ -75,7 +75,7 @@ def main(job: dict, connection: Connection) -> int:
     except UserError as error:
         report(event="failed", reason=str(error))
     except Displaced as displaced:
-        report(event="hindered", reason=f"{displaced}.")
+        report(event="retry_later", reason=f"{displaced}.")
     except MemoryError:
         report(
             event="failed", reason="there was not enough memory. Use a smaller batch_size or model."
@@ -84,7 +84,7 @@ def main(job: dict, connection: Connection) -> int:
         if error.filename not in training.job.files():
             raise
         # Not the run's fault: it went while it waited, or the disk does not give it for now.
-        report(event="hindered", reason=f"{error.filename} cannot be read: {error.strerror}.")
+        report(event="retry_later", reason=f"{error.filename} cannot be read: {error.strerror}.")
     except Exception as error:
         with suppress(OSError):  # a full disk must not hide the reason
             traceback.print_exc()
@@ -218,7 +218,7 @@ class Training:
         self.lengths = tensorboard_logs.sizes(self.logs)
 
     def _publish(self, model: object, history: dict[str, list[float]], run: dict) -> None:
-        content = {"model": written_out(model), "history": history, "run": run}
+        content = {"model": to_functional(model), "history": history, "run": run}
         metrics = {name: values[run["best_epoch"] - 1] for name, values in history.items()}
         description = {"run": run, "metrics": metrics, "versions": versions()}
         checkpoint = Path(self.job.checkpoint)
@@ -237,7 +237,7 @@ class Training:
                     raise UserError(f"{disk_trouble(error)}, and use --retry-failed.") from None
                 raise
 
-        keep_trying(attempt, lambda text: self.report(event="trouble", text=text))
+        retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
 
 
 def versions() -> dict[str, str]:

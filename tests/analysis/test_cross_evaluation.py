@@ -11,11 +11,11 @@ import data_ingestion
 import model_analysis
 from helper import sha256_of, write_json
 from pipeline.analysis import cross_evaluation, evaluation
-from pipeline.analysis.cross_evaluation import CrossTests
+from pipeline.analysis.cross_evaluation import CrossEvaluation
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.leaderboard import Leaderboard
 from pipeline.analysis.models_by_datasets import ModelsByDatasets
-from pipeline.artifacts.catalog import Inventory
+from pipeline.artifacts.catalog import Catalog
 from pipeline.artifacts.metadata import read_json
 from testkit.checkpoints import put_checkpoint, put_copy_of_dataset
 from testkit.raw_datasets import COLOURS, make_raw_dataset
@@ -262,14 +262,14 @@ def test_killed_in_between_it_goes_on_and_ends_as_if_undisturbed(data, three, st
 
 def test_a_new_checkpoint_goes_first(data, three, monkeypatch, capsys):
     put_one_checkpoint_each(data, three[:2])
-    do = CrossTests.do
+    do = CrossEvaluation.do
 
     def do_while_another_comes(self, test):
         do(self, test)
         if not (data / "model_checkpoints" / f"{three[2]}__m__s.pkl").exists():
             put_checkpoint(data, f"{three[2]}__m__s", three[2], seed=2)
 
-    monkeypatch.setattr(CrossTests, "do", do_while_another_comes)
+    monkeypatch.setattr(CrossEvaluation, "do", do_while_another_comes)
     analyze(data)
     lines = capsys.readouterr().out.splitlines()
     steps = ["new" if f"{three[2]}__m__s: analyzed" in one else "test" for one in lines
@@ -319,15 +319,17 @@ class Turn:
     """The stage's parts without its loop, to look in between."""
 
     def __init__(self, data):
-        self.inventory = Inventory(data)
+        self.catalog = Catalog(data)
         folder = data / "model_analysis_results"
-        self.leaderboard = Leaderboard(self.inventory, folder, once=True)
+        self.leaderboard = Leaderboard(self.catalog, folder, once=True)
         self.evaluator = Evaluator()
-        self.tests = CrossTests(self.inventory, self.leaderboard, self.evaluator, folder, once=True)
+        self.tests = CrossEvaluation(
+            self.catalog, self.leaderboard, self.evaluator, folder, once=True
+        )
         self.matrix = ModelsByDatasets(self.tests)
 
     def next_test(self):
-        self.inventory.look()
+        self.catalog.look()
         self.leaderboard.update()
         return self.tests.next_test()
 
@@ -386,7 +388,7 @@ def test_what_is_replaced_just_before_its_test_gets_no_figures_of_the_other(data
         put_checkpoint(data, run, three[0], seed=77)
     turn.tests.do(test)
     assert (
-        sha256_of(turn.inventory.datasets[three[2]].path)
+        sha256_of(turn.catalog.datasets[three[2]].path)
         in read_json(account_of(data, run))["accuracies"]
     )
     assert test.dataset.sha256 not in read_json(account_of(data, run))["accuracies"]
@@ -470,7 +472,7 @@ def all_tests(data):
     turn, found = Turn(data), []
     while test := turn.next_test():
         found.append((test.report.run, test.dataset.name))
-        done = turn.inventory.accuracies(test.report)
+        done = turn.catalog.accuracies(test.report)
         put_account(data, test.report.run, {**done, test.dataset.sha256: 0.25})
     turn.matrix.update()
     return found
@@ -585,9 +587,9 @@ def test_models_and_images_are_kept_only_as_long_as_there_is_something_to_test(d
 def test_of_large_datasets_the_images_of_one_are_kept(data, three, monkeypatch):
     monkeypatch.setattr(cross_evaluation, "MOST_BYTES", 0)
     put_one_checkpoint_each(data, three)
-    kept, do = [], CrossTests.do
+    kept, do = [], CrossEvaluation.do
     monkeypatch.setattr(
-        CrossTests, "do", lambda self, test: (do(self, test), kept.append(len(self._splits)))
+        CrossEvaluation, "do", lambda self, test: (do(self, test), kept.append(len(self._splits)))
     )
     assert analyze(data) == 0
     assert kept == [1] * 6

@@ -9,7 +9,7 @@ import pytest
 
 from helper import UserError
 from pipeline.analysis import leaderboard, table_plots
-from pipeline.artifacts.catalog import Inventory
+from pipeline.artifacts.catalog import Catalog
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.stage.process import listen_for_stop
 from testkit.pictures import HOSTILE, margin_is_white, opened
@@ -33,8 +33,8 @@ FORMULAS = [
 def update(data, board=None):
     """As the stage does it; without a board, as a new process does it."""
     if board is None:
-        board = leaderboard.Leaderboard(Inventory(data), data / "model_analysis_results", once=True)
-    board.inventory.look()
+        board = leaderboard.Leaderboard(Catalog(data), data / "model_analysis_results", once=True)
+    board.catalog.look()
     board.update()
     return board
 
@@ -62,7 +62,7 @@ def state(data):
 
 
 def standings(data):
-    return leaderboard.standings(Inventory(data))
+    return leaderboard.standings(Catalog(data))
 
 
 def test_the_newest_dataset_comes_first_and_in_it_the_best_run(data):

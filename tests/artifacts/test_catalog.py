@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from helper import UserError, sha256_of
-from pipeline.artifacts.catalog import Inventory
+from pipeline.artifacts.catalog import Catalog
 
 NEWEST = "2024-05-06 07:08:09.000000"
 OLDEST = "2001-01-01 00:00:00.000000"
@@ -31,7 +31,7 @@ def put_dataset(data, name, content="", changed=None):
 
 
 def order(data):
-    return [checkpoint.run for checkpoint in Inventory(data).checkpoints]
+    return [checkpoint.run for checkpoint in Catalog(data).checkpoints]
 
 
 def test_checkpoints_come_newest_dataset_first_then_by_priority_then_by_name(tmp_path):
@@ -62,11 +62,11 @@ def test_a_later_look_sees_what_came_went_or_changed_its_place(tmp_path):
     path = put_dataset(tmp_path, "mine", changed=1_000_000_000)
     for name in (NEWEST, "mine"):
         put_checkpoint(tmp_path, name, {"dataset": name})
-    inventory = Inventory(tmp_path)
+    catalog = Catalog(tmp_path)
 
     def later():
-        inventory.look()
-        return [checkpoint.run for checkpoint in inventory.checkpoints]
+        catalog.look()
+        return [checkpoint.run for checkpoint in catalog.checkpoints]
 
     assert later() == later() == [NEWEST, "mine"]
     os.utime(path, (2_000_000_000, 2_000_000_000))
@@ -101,7 +101,7 @@ def test_a_checkpoint_without_description_is_known_by_its_content_and_name(tmp_p
     put_checkpoint(tmp_path, f"{NEWEST}__cnn__fast")
     path = tmp_path / "model_checkpoints" / f"{NEWEST}__cnn__fast.pkl"
     path.with_suffix(".json").unlink()
-    [checkpoint] = Inventory(tmp_path).checkpoints
+    [checkpoint] = Catalog(tmp_path).checkpoints
     assert (checkpoint.sha256, checkpoint.dataset) == (sha256_of(path), NEWEST)
 
 
@@ -117,10 +117,10 @@ def test_a_dataset_is_found_by_content_or_else_by_name(tmp_path):
     }
     for name, run in runs.items():
         put_checkpoint(tmp_path, name, run)
-    inventory, found = Inventory(tmp_path), {}
-    for checkpoint in inventory.checkpoints:
+    catalog, found = Catalog(tmp_path), {}
+    for checkpoint in catalog.checkpoints:
         try:
-            found[checkpoint.run] = inventory.dataset_of(checkpoint).stem
+            found[checkpoint.run] = catalog.dataset_of(checkpoint).stem
         except UserError as error:
             found[checkpoint.run] = str(error).split(",")[0]
     assert found == {

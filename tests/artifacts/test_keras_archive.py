@@ -18,7 +18,7 @@ from pipeline.artifacts.keras_archive import NotAllowed
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.safe_pickle import PickleError
 from pipeline.training import training_state
-from pipeline.training.keras_graph import written_out
+from pipeline.training.keras_graph import to_functional
 from testkit import hostile_models
 from testkit.checkpoints import tiny_model
 from testkit.honest_models import of_backbone, of_layers, of_operations
@@ -155,7 +155,7 @@ def test_so_does_one_that_was_kept_with_its_optimizer(kind):
     found = loaded(content)
     assert predicts_the_same(model, found)
     assert not found.compiled
-    assert b"optimizer" not in pickle.dumps(written_out(model))
+    assert b"optimizer" not in pickle.dumps(to_functional(model))
 
 
 def predicts_the_same(model: object, other: object) -> bool:

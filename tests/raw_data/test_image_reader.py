@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline.raw_data import image_reader, png_check
-from pipeline.raw_data.image_reader import Answer, read_images, read_raw
+from pipeline.raw_data.image_reader import ReadResult, read_images, read_raw
 from testkit.pngs import CHANNELS, LEGAL, PALETTE, written
 
 SIZE = 6
@@ -36,7 +36,7 @@ def save(pixels: np.ndarray, path: Path, **options) -> None:
     Image.fromarray(pixels).save(path, "PNG", **options)
 
 
-def read(paths: list[Path], size: int) -> tuple[np.ndarray, Answer]:
+def read(paths: list[Path], size: int) -> tuple[np.ndarray, ReadResult]:
     """The images at `paths`, all in one folder, and what is said of them."""
     images = np.zeros((len(paths), size, size, 3), np.uint8)
     names = [path.name for path in paths]

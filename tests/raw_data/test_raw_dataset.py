@@ -20,7 +20,7 @@ from pipeline.raw_data.raw_dataset import (
     one_hot,
     problems,
     read,
-    take_stock,
+    scan,
 )
 
 SIZE = 6
@@ -76,11 +76,11 @@ def small(folder: Path) -> Path:
 
 
 def found_in(folder: Path) -> list[str]:
-    return problems(folder, take_stock(folder))
+    return problems(folder, scan(folder))
 
 
 def load(folder: Path, size: int = SIZE) -> RawDataset:
-    return read(folder, take_stock(folder), size, lambda count: None)
+    return read(folder, scan(folder), size, lambda count: None)
 
 
 def refusals(folder: Path) -> list[str]:
@@ -172,20 +172,20 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_the_fingerprint_changes_with(tmp_path, change):
     small(tmp_path)
-    before = take_stock(tmp_path).fingerprint()
+    before = scan(tmp_path).fingerprint()
     change(tmp_path)
-    assert take_stock(tmp_path).fingerprint() != before
+    assert scan(tmp_path).fingerprint() != before
 
 
 def test_the_fingerprint_stays_while_nothing_changes(tmp_path):
     folder = small(tmp_path / "one")
     (folder / "train/more").mkdir()
-    before = take_stock(folder).fingerprint()
+    before = scan(folder).fingerprint()
     load(folder)
     (folder / "notes.txt").write_text("beside the splits")
-    assert take_stock(folder).fingerprint() == before
+    assert scan(folder).fingerprint() == before
     folder.rename(tmp_path / "other")
-    assert take_stock(tmp_path / "other").fingerprint() == before
+    assert scan(tmp_path / "other").fingerprint() == before
 
 
 def test_files_that_come_and_go_while_it_looks_do_not_hide_the_folder(tmp_path):
@@ -206,7 +206,7 @@ def test_files_that_come_and_go_while_it_looks_do_not_hide_the_folder(tmp_path):
     copier.start()
     try:
         for _ in range(60):
-            split = take_stock(folder).splits["train"]
+            split = scan(folder).splits["train"]
             assert split.exists
             assert len(split.images) == 3
     finally:
@@ -333,7 +333,7 @@ class TestInPlaceOfAFile:
 
     def test_it_does_not_deceive_a_read_that_took_stock_before(self, tmp_path, put):
         folder = small(tmp_path)
-        stock = take_stock(folder)
+        stock = scan(folder)
         (folder / "train/a.png").unlink()
         put(folder / "train/a.png")
         with pytest.raises(RawDatasetError) as refused:
@@ -380,11 +380,11 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
 
 def test_too_many_open_files_are_no_fault_of_the_raw_dataset(tmp_path):
     folder = small(tmp_path)
-    stock = take_stock(folder)
+    stock = scan(folder)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # those that are open stay open
     try:
-        for look in (take_stock, lambda folder: problems(folder, stock)):
+        for look in (scan, lambda folder: problems(folder, stock)):
             with pytest.raises(OSError, match="Too many open files"):
                 look(folder)
         with pytest.raises(OSError, match="Too many open files"):
@@ -436,7 +436,7 @@ def test_one_hot_of_no_label_is_empty():
 def test_progress_counts_each_image_once(tmp_path, monkeypatch):
     monkeypatch.setattr(reader_processes, "MOST_AT_ONCE", 2)
     folder, counts = small(tmp_path), []
-    read(folder, take_stock(folder), SIZE, counts.append)
+    read(folder, scan(folder), SIZE, counts.append)
     assert counts == [2, 1, 1]
 
 
@@ -466,7 +466,7 @@ def test_a_damaged_image_is_named_whatever_is_wrong(tmp_path):
     folder = small(tmp_path)
     Image.fromarray(picture(1)).save(folder / "train/b.png", "GIF")
     (folder / "train/a.png").write_bytes(b"")
-    stock = take_stock(folder)
+    stock = scan(folder)
     (folder / "test/a.png").unlink()
     with pytest.raises(RawDatasetError) as refused:
         read(folder, stock, SIZE, lambda count: None)

@@ -8,7 +8,7 @@ import data_ingestion
 from pipeline.raw_data import ingestion
 from pipeline.stage import lock
 from pipeline.stage.log_lines import start_logging
-from pipeline.stage.retry import keep_trying, make_folders
+from pipeline.stage.retry import make_folders, retry_until_disk_works
 from pipeline.training import health
 from testkit.raw_datasets import make_raw_dataset
 
@@ -115,11 +115,11 @@ def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(dat
         put_aside(data)
         make_folders(data)
         (data.with_name("aside") / "raw_dataset" / "colours").rename(made)  # not one file changed
-        lock.only_process("ingestion", data).path.touch()
+        lock.StageLock("ingestion", data).path.touch()
         return content
 
     monkeypatch.setattr(ingestion, "read", read_while_another_takes_over)
-    with lock.only_process("ingestion", data), pytest.raises(lock.Displaced):
+    with lock.StageLock("ingestion", data), pytest.raises(lock.Displaced):
         ingestion.Ingestion(data / "raw_dataset", options).look()
     assert list(data.with_name("aside").rglob("*.pkl")) == []
     assert names_in(data) == [
@@ -133,19 +133,19 @@ def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(dat
 
 
 def test_nothing_is_written_once_the_lock_is_lost(tmp_path):
-    with lock.only_process("training", tmp_path):
+    with lock.StageLock("training", tmp_path):
         (tmp_path / ".training.lock").unlink()
         with pytest.raises(lock.Displaced):
-            keep_trying((tmp_path / "result").touch, print)
+            retry_until_disk_works((tmp_path / "result").touch, print)
     assert not (tmp_path / "result").exists()
 
 
 def test_a_folder_of_the_tree_that_goes_alone_is_made_again(data, capsys):
     make_folders(data)
     start_logging("training")
-    with lock.only_process("training", data):
+    with lock.StageLock("training", data):
         (data / "model_checkpoints").rmdir()
-        keep_trying((data / "model_checkpoints" / "x.pkl").touch, print)
+        retry_until_disk_works((data / "model_checkpoints" / "x.pkl").touch, print)
     assert (data / "model_checkpoints" / "x.pkl").exists()
     assert capsys.readouterr().out == ""
 
@@ -160,7 +160,7 @@ def test_a_lock_that_is_replaced_before_it_is_locked_does_not_count(tmp_path, mo
 
     monkeypatch.setattr(lock.fcntl, "flock", replace_and_lock)
     with pytest.raises(lock.Displaced):
-        lock.only_process("training", tmp_path).__enter__()
+        lock.StageLock("training", tmp_path).__enter__()
     assert lock.lock_held() is None
 
 

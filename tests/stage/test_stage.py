@@ -12,7 +12,7 @@ import constants
 from constants import ROOT
 from helper import UserError
 from pipeline.stage import lock
-from pipeline.stage.retry import keep_trying
+from pipeline.stage.retry import retry_until_disk_works
 from pipeline.training.run_table import is_locked
 from testkit.raw_datasets import make_raw_dataset
 
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.slow
 
 
 def test_only_one_process_at_a_time_and_it_is_named(tmp_path):
-    with lock.only_process("training", tmp_path):
+    with lock.StageLock("training", tmp_path):
         with pytest.raises(
             UserError, match=rf"already running as process {os.getpid()}\. Use that one, stop it"
         ):
-            lock.only_process("training", tmp_path).__enter__()
-        with lock.only_process("analysis", tmp_path):
+            lock.StageLock("training", tmp_path).__enter__()
+        with lock.StageLock("analysis", tmp_path):
             pass
-    with lock.only_process("training", tmp_path):
+    with lock.StageLock("training", tmp_path):
         pass
 
 
@@ -35,7 +35,7 @@ def test_who_asks_whether_a_stage_runs_does_not_keep_it_from_starting(tmp_path, 
     with open(tmp_path / ".training.lock", "w") as asking:
         fcntl.flock(asking, fcntl.LOCK_SH)  # as is_locked does, for an instant
         monkeypatch.setattr(lock.time, "sleep", lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
-        with lock.only_process("training", tmp_path):
+        with lock.StageLock("training", tmp_path):
             assert is_locked(tmp_path / ".training.lock")
 
 
@@ -200,7 +200,7 @@ def test_keep_trying_says_each_reason_once_and_goes_on(monkeypatch):
             raise error
         return "done"
 
-    assert keep_trying(action, said.append) == "done"
+    assert retry_until_disk_works(action, said.append) == "done"
     assert said == [
         "cannot read or write a.pkl: the disk is full. Free some space; trying again every 0 s.",
         "cannot read or write a.pkl: the file system is read-only. Make it writable; trying again every 0 s.",
@@ -215,7 +215,7 @@ def test_once_means_one_try():
     with pytest.raises(
         UserError, match=r"^cannot read or write a.pkl: the disk is full. Free some space\.$"
     ):
-        keep_trying(action, print, once=True)
+        retry_until_disk_works(action, print, once=True)
 
 
 def test_keep_trying_does_not_hide_a_bug():
@@ -223,7 +223,7 @@ def test_keep_trying_does_not_hide_a_bug():
         raise OSError(9, "Bad file descriptor")
 
     with pytest.raises(OSError, match="Bad file"):
-        keep_trying(action, print)
+        retry_until_disk_works(action, print)
 
 
 def test_left_over_halves_are_removed_at_the_start(data, start):

@@ -14,7 +14,7 @@ from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import read_json
 from pipeline.training import fitting
-from pipeline.training.keras_graph import has_own_classes, written_out
+from pipeline.training.keras_graph import has_own_classes, to_functional
 from pipeline.training.model_file import build
 from testkit.raw_datasets import make_raw_dataset
 
@@ -135,7 +135,7 @@ def test_a_checkpoint_predicts_as_the_model_does_without_its_file(tmp_path, what
     expected = model.predict(images, verbose=0)
     assert has_own_classes(model)
     checkpoint = tmp_path / "a.pkl"
-    safe_pickle.publish(checkpoint, {"model": written_out(model)}, {})
+    safe_pickle.publish(checkpoint, {"model": to_functional(model)}, {})
     path.unlink()
     found = safe_pickle.load(checkpoint, allow_model=True)["model"]
     assert not has_own_classes(found)
@@ -145,7 +145,7 @@ def test_a_checkpoint_predicts_as_the_model_does_without_its_file(tmp_path, what
 def test_a_plain_pickle_load_needs_nothing_of_this_project(tmp_path):
     model, images = trained(model_file(tmp_path, HEAD + SUBCLASS))
     checkpoint = tmp_path / "a.pkl"
-    safe_pickle.publish(checkpoint, {"model": written_out(model)}, {})
+    safe_pickle.publish(checkpoint, {"model": to_functional(model)}, {})
     np.save(tmp_path / "images.npy", images)
     files = [checkpoint, tmp_path / "images.npy", tmp_path / "found.npy"]
     # -I: nothing of this project can be imported there.
@@ -156,7 +156,7 @@ def test_a_plain_pickle_load_needs_nothing_of_this_project(tmp_path):
 @pytest.mark.parametrize("what", MODELS)
 def test_it_predicts_the_same_in_half_precision(tmp_path, what):
     model, images = trained(model_file(tmp_path, HEAD + MODELS[what]), "mixed_bfloat16")
-    found = safe_pickle.loads(pickle.dumps(written_out(model)), "x", allow_model=True)
+    found = safe_pickle.loads(pickle.dumps(to_functional(model)), "x", allow_model=True)
     # A weight of an own layer is not rounded to half precision before it is used.
     tolerance = 0.01 if "Scale()" in MODELS[what] else 0
     difference = found.predict(images, verbose=0) - model.predict(images, verbose=0)
@@ -175,7 +175,7 @@ def test_what_is_trained_is_the_model_as_its_file_has_it(tmp_path):
 
 def test_a_model_of_keras_own_layers_that_is_not_compiled_is_left_as_it_is():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    assert written_out(model) is model
+    assert to_functional(model) is model
 
 
 @pytest.mark.parametrize("kind", ["sequential", "functional"])
@@ -190,7 +190,7 @@ def test_one_that_is_compiled_is_kept_without_that_and_stays_compiled_itself(kin
         ),
     }[kind]()
     model.compile("adam", "categorical_crossentropy")
-    kept = written_out(model)
+    kept = to_functional(model)
     images = np.random.default_rng(0).random((5, 4, 4, 3), np.float32)
     assert (kept.compiled, model.compiled, kept.name) == (False, True, "mine")
     assert type(kept) is type(model)
@@ -209,7 +209,7 @@ def test_a_function_of_keras_own_is_none_of_ones_own(tmp_path):
 
 def test_layers_are_called_as_ever_afterwards(tmp_path):
     ever = keras.layers.Layer.__call__
-    written_out(build(model_file(tmp_path, HEAD + SUBCLASS), (4, 4, 3), 2))
+    to_functional(build(model_file(tmp_path, HEAD + SUBCLASS), (4, 4, 3), 2))
     with pytest.raises(UserError):
         build(model_file(tmp_path, WITH_TENSORFLOW), (4, 4, 3), 2)
     assert keras.layers.Layer.__call__ is ever
