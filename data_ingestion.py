@@ -84,7 +84,7 @@ def ingest_what_comes(options: argparse.Namespace) -> bool:
             )
             if options.once and not ingestion.unsettled():
                 return ingestion.all_well()
-            status.say("waiting", _to_settle(ingestion.unsettled()))
+            status.update("waiting", _to_settle(ingestion.unsettled()))
             watch.wait(pause, ingestion.seconds_for_all)
             # A copy in progress sends thousands of events: do not look more often than is of use.
             time.sleep(min(ingestion.seconds * 2, constants.LOOK_AGAIN))

@@ -63,14 +63,14 @@ def analyze_what_comes(options: argparse.Namespace) -> bool:
             if task:
                 analysis.analyze(task)
             elif test := cross_evaluation.next_test():  # one, as a new checkpoint goes first
-                status.say(f"testing {test.report.run} on other datasets")
+                status.update(f"testing {test.report.run} on other datasets")
                 cross_evaluation.do(test)
             else:
                 models_by_datasets.update()
                 if options.once:
                     return analysis.all_well and cross_evaluation.all_well
                 evaluator.warm_up()
-                status.say("waiting")
+                status.update("waiting")
                 watch.wait(look=look)
 
 

@@ -120,7 +120,7 @@ def train_what_waits(options: argparse.Namespace) -> bool:
                 if scheduler.take_reports() or changed:
                     retry_until_disk_works(scheduler.start_what_fits, log.error, options.once)
                 if not processes.running:
-                    status.say("waiting")
+                    status.update("waiting")
         except KeyboardInterrupt:
             raise KeyboardInterrupt(*processes.interrupted()) from None
         return scheduler.all_well

@@ -31,9 +31,9 @@ from pipeline.training import worker
 
 def batch_done(self, epoch, batch):
     Path(self.job.checkpoint).with_suffix(".first").touch()
-    worker.Training.batch_done = kept
+    worker.TrainingJob.batch_done = kept
 
-kept, worker.Training.batch_done = worker.Training.batch_done, batch_done
+kept, worker.TrainingJob.batch_done = worker.TrainingJob.batch_done, batch_done
 """
 OURS = "this project, a run of the training stage"
 HALF = "bare `model.fit`, the same precision"

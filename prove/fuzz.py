@@ -45,10 +45,10 @@ def _csv(content: bytes) -> None:
 def _png(content: bytes) -> None:
     from PIL import Image
 
-    from pipeline.raw_data.png_check import PngError, check, without_extras
+    from pipeline.raw_data.png_check import PngError, validate_png, without_extras
 
     try:
-        header, _ = check(content)
+        header, _ = validate_png(content)
     except PngError:
         return
     size = header.width, header.height

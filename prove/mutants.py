@@ -23,14 +23,14 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "a raw dataset is read once it has settled",
         "pipeline/raw_data/ingestion.py",
-        "stable = time.monotonic() - sight.since >= self.options.settle",
+        "stable = time.monotonic() - state.since >= self.options.settle",
         "stable = True",
         "half_copies",
     ),
     _mutant(
         "a raw dataset is looked at again while it is published",
         "pipeline/raw_data/ingestion.py",
-        "            if scan(place) != stock:\n",
+        "            if scan(folder) != scanned:\n",
         "            if False:\n",
         "changes",
     ),
@@ -58,8 +58,8 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "a changed state is a new raw dataset",
         "pipeline/raw_data/ingestion.py",
-        "if fingerprint != sight.fingerprint:",
-        "if not sight.fingerprint:",
+        "if fingerprint != state.fingerprint:",
+        "if not state.fingerprint:",
         "changes half_copies",
     ),
     _mutant(
@@ -121,7 +121,7 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "a bad raw dataset is left alone once it has settled",
         "pipeline/raw_data/ingestion.py",
-        "            sight.settled = stable\n",
+        "            state.settled = stable\n",
         "",
         "bad_among_good",
     ),
@@ -177,12 +177,12 @@ WHAT_GOES_WRONG = (
         "a dataset is written first, recorded second",
         "pipeline/raw_data/ingestion.py",
         """
-            self._publish(place, raw, began, check)
-            self._enter(place, sight, content=raw.digest)
+            self._publish(folder, raw, began, check)
+            self._enter(folder, state, content=raw.digest)
 """,
         """
-            self._enter(place, sight, content=raw.digest)
-            self._publish(place, raw, began, check)
+            self._enter(folder, state, content=raw.digest)
+            self._publish(folder, raw, began, check)
 """,
         "kill",
     ),

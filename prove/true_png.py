@@ -19,7 +19,7 @@ import numpy as np
 
 import constants
 from pipeline.raw_data.image_reader import read_images
-from pipeline.raw_data.png_check import KEPT, PngError, check
+from pipeline.raw_data.png_check import KEPT, PngError, validate_png
 from prove import Result
 from testkit import pngs as known
 from testkit.pngs import GREY, LEGAL, PALETTE, RGB, RGBA, chunk, header, png
@@ -139,7 +139,7 @@ def _passes(name: str, content: bytes, pixels: np.ndarray) -> str | None:
 
 def _is_refused(name: str, content: bytes) -> str | None:
     try:
-        check(content)
+        validate_png(content)
     except PngError:
         return None
     return f"{name}: accepted"
@@ -188,7 +188,7 @@ def _wrong_rows(folder: Path, pictures: list[Picture]) -> Iterator[partial]:
     """Each row of each picture with a filter that no PNG has; a byte too many, or too few;
     or without the last of the checksums, which all fit."""
     for name, content, pixels in pictures:
-        head, parts = check(content)[0], _chunks(content)
+        head, parts = validate_png(content)[0], _chunks(content)
         data = [place for place, part in enumerate(parts) if part[4:8] == b"IDAT"]
         before, after = parts[: data[0]], parts[data[-1] + 1 :]
         rows = zlib.decompress(b"".join(parts[place][8:-4] for place in data))
@@ -220,7 +220,7 @@ def _row_starts(shape: tuple[int, ...], bits: int, interlace: int) -> Iterator[i
 
 def _is_refused_alone(name: str, folder: Path, content: bytes, neighbour: bytes) -> str | None:
     """As ingestion reads it, between two that are read as if it were not there."""
-    size = check(neighbour)[0].width
+    size = validate_png(neighbour)[0].width
     images, damaged = _read(folder, [neighbour, content, neighbour], size)
     alone, _ = _read(folder, [neighbour], size)
     if damaged.keys() != {1}:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.raw_data import png_check
-from pipeline.raw_data.png_check import PngError, check, without_extras
+from pipeline.raw_data.png_check import PngError, validate_png, without_extras
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
@@ -170,7 +170,7 @@ def saved_as(kind: str) -> bytes:
 def passes_unchanged(content: bytes, pixels: np.ndarray) -> bool:
     """Whether it is accepted. It fails if it is, with another size or with other pixels."""
     try:
-        size = check(content)[0][:2]
+        size = validate_png(content)[0][:2]
     except PngError as error:
         assert len(str(error)) > 5
         return False

@@ -102,13 +102,13 @@ def process_as_before():
 @pytest.fixture
 def told(monkeypatch):
     """What a stage in this process tells its status: doing what, and how far it is."""
-    lines, say = [], Status.say
+    lines, say = [], Status.update
 
     def listen(self, doing, progress=""):
         lines.append((doing, progress))
         say(self, doing, progress)
 
-    monkeypatch.setattr(Status, "say", listen)
+    monkeypatch.setattr(Status, "update", listen)
     return lines
 
 

@@ -78,7 +78,7 @@ class Analysis:
         """Test one checkpoint and write all there is to see of it, the .json last."""
         began = time.monotonic()
         log.debug("%s: started", task.run)
-        status.say(f"analyzing {task.run}")
+        status.update(f"analyzing {task.run}")
         try:
             pictures, report = self._examine(task)
         except UserError as error:

@@ -150,7 +150,7 @@ class CrossEvaluation:
     def _accuracy(self, test: CrossTest) -> float:
         split, sha256 = self._split_of(test.dataset), test.report.checkpoint_sha256
         evaluation = self.evaluator.evaluate(
-            test.checkpoint, sha256, split, lambda _: status.beat()
+            test.checkpoint, sha256, split, lambda _: status.heartbeat()
         )
         predicted = evaluation.probabilities.argmax(1)
         accuracy = float((predicted == split["label"]).mean())

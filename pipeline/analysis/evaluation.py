@@ -233,7 +233,7 @@ class _Worker:
                     if self._connection.poll():
                         return self._connection.recv_bytes(most)
                 raise _Failed(self._reason_of_death())
-            status.beat()
+            status.heartbeat()
         seconds = constants.EVALUATION_SILENCE
         raise EvaluationError(f"testing it made no progress for {seconds:g} s, so it was ended.")
 

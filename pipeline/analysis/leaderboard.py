@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from pipeline.analysis.summary_files import Board
+from pipeline.analysis.summary_files import SummaryFiles
 from pipeline.artifacts.catalog import Catalog, Report
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.stage.text import count, figure, percent
@@ -29,7 +29,7 @@ class Standing:
 
 class Leaderboard:
     def __init__(self, catalog: Catalog, results: Path, once: bool):
-        self.catalog, self.board = catalog, Board(results, "leaderboard", once)
+        self.catalog, self.files = catalog, SummaryFiles(results, "leaderboard", once)
         self.standings: list[Standing] = []
         self._seen: tuple = None, None
 
@@ -40,7 +40,7 @@ class Leaderboard:
             self._seen = reports, datasets
             self.standings = standings(self.catalog)
         content = self.standings
-        self.board.show(content, lambda: lines(content), lambda: draw(content))
+        self.files.sync(content, lambda: lines(content), lambda: draw(content))
 
 
 def standings(catalog: Catalog) -> list[Standing]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from helper import shown
 from pipeline.analysis.cross_evaluation import CrossEvaluation
 from pipeline.analysis.leaderboard import MOST_DATASETS, MOST_LINES, Standing, names
-from pipeline.analysis.summary_files import Board
+from pipeline.analysis.summary_files import SummaryFiles
 from pipeline.artifacts.catalog import Dataset, Report
 from pipeline.stage.log_lines import log
 from pipeline.stage.text import count
@@ -46,14 +46,14 @@ class Matrix:
 class ModelsByDatasets:
     def __init__(self, cross_evaluation: CrossEvaluation):
         self.cross_evaluation = cross_evaluation
-        self.board = Board(cross_evaluation.results, NAME, cross_evaluation.once)
+        self.files = SummaryFiles(cross_evaluation.results, NAME, cross_evaluation.once)
 
     def update(self) -> None:
         """Bring the files in step with what has been tested."""
         matrix = self._matrix()
-        changed = self.board.show(matrix, lambda: lines(matrix), lambda: draw(matrix))
+        changed = self.files.sync(matrix, lambda: lines(matrix), lambda: draw(matrix))
         if changed and matrix:
-            log.info("%s tested on %s: %s", *matrix.sizes(), shown(self.board.picture))
+            log.info("%s tested on %s: %s", *matrix.sizes(), shown(self.files.picture))
 
     def _matrix(self) -> Matrix | None:
         """What there is to show; None where no model was tested on another dataset."""

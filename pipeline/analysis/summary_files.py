@@ -12,7 +12,7 @@ from pipeline.stage.retry import retry_until_disk_works
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-class Board:
+class SummaryFiles:
     """The files `<name>.csv` and `<name>.png` in `folder`.
 
     The table is written last: where it says what it should, the picture does so, too, even if an
@@ -24,7 +24,7 @@ class Board:
         self._content = object()  # equal to nothing: what an earlier process left is looked at once
         self._failed = False
 
-    def show(
+    def sync(
         self, content: object, lines: Callable[[], list[dict]], draw: Callable[[], bytes]
     ) -> bool:
         """Make the files show `content`, or remove them where it is empty.

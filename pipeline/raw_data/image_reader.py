@@ -70,7 +70,7 @@ def _checked(paths: Iterator[str], damaged: dict[int, str]) -> Iterator[Checked]
     for place, path in enumerate(paths):
         try:
             content = read_raw(path, constants.MAX_IMAGE_BYTES)
-            yield place, content, *png_check.check(content)
+            yield place, content, *png_check.validate_png(content)
         except PngError as error:
             damaged[place] = str(error)
         except OSError as error:

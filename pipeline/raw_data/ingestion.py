@@ -62,8 +62,8 @@ class Ingestion:
         self.published.come_after(
             entry.dataset for entry in self.record.entries.values() if entry.dataset
         )
-        self.sights: dict[Path, RawDatasetState] = {}
-        self.strays: set[Path] = set()
+        self.states: dict[Path, RawDatasetState] = {}
+        self.stray_files: set[Path] = set()
         self.recorded_at = float("-inf")
         # The last look at a part of it took so long, and the last one at everything.
         self.seconds = self.seconds_for_all = 0.0
@@ -77,150 +77,150 @@ class Ingestion:
             found = find_raw_datasets(self.folder)
         except OSError:
             return constants.POLL  # the folder went; the watch makes it again
-        self.sights = {place: self.sights.get(place, RawDatasetState()) for place in found}
-        for place, sight in self.sights.items():
-            if not self._may_differ(place, sight, changed):
+        self.states = {folder: self.states.get(folder, RawDatasetState()) for folder in found}
+        for folder, state in self.states.items():
+            if not self._may_differ(folder, state, changed):
                 continue
-            status.beat()
+            status.heartbeat()
             try:
-                self._look_at(place, sight)
+                self._look_at(folder, state)
             except OSError as error:  # for now: looked at again even if nothing changes
-                self._set_aside(place, sight, cannot_read(error))
-                sight.fingerprint = ""
+                self._set_aside(folder, state, cannot_read(error))
+                state.fingerprint = ""
             except UserError:
                 raise
             except Exception as error:  # a fault of ours: say all, and go on with the others
-                log.exception("%s: not ingested", shown(place))
-                self._set_aside(place, sight, f"{type(error).__name__}: {error}")
+                log.exception("%s: not ingested", shown(folder))
+                self._set_aside(folder, state, f"{type(error).__name__}: {error}")
         self._save_record()
         if changed is None:  # which comes so rarely that no pause is needed after it
             self.seconds_for_all, self.seconds = self.seconds, 0.0
-        self._say_strays()
+        self._report_stray_files()
         waiting = [
-            self.options.settle - (time.monotonic() - sight.since) for sight in self.unsettled()
+            self.options.settle - (time.monotonic() - state.since) for state in self.unsettled()
         ]
         return max(0.0, min(waiting)) if waiting else None
 
-    def _may_differ(self, place: Path, sight: RawDatasetState, changed: set[str] | None) -> bool:
+    def _may_differ(self, folder: Path, state: RawDatasetState, changed: set[str] | None) -> bool:
         """Whether there may be more to see than at the last look."""
-        known = sight.settled and sight.fingerprint and place != self.folder
-        return changed is None or not known or place.name in changed
+        known = state.settled and state.fingerprint and folder != self.folder
+        return changed is None or not known or folder.name in changed
 
     def unsettled(self) -> list[RawDatasetState]:
-        return [sight for sight in self.sights.values() if not sight.settled]
+        return [state for state in self.states.values() if not state.settled]
 
     def all_well(self) -> bool:
-        return not any(sight.problems for sight in self.sights.values())
+        return not any(state.problems for state in self.states.values())
 
-    def _say_strays(self) -> None:
+    def _report_stray_files(self) -> None:
         """Name, once, each file that was dropped where only folders are looked at, such as an archive."""
-        strays = {path for path in self.folder.glob("[!.]*") if path.is_file()}
-        for path in sorted(strays - self.strays):
+        stray_files = {path for path in self.folder.glob("[!.]*") if path.is_file()}
+        for path in sorted(stray_files - self.stray_files):
             log.warning(
                 "%s is a file. Drop a folder with train/ and test/; unpack archives.", shown(path)
             )
-        self.strays = strays
+        self.stray_files = stray_files
 
-    def _look_at(self, place: Path, sight: RawDatasetState) -> None:
+    def _look_at(self, folder: Path, state: RawDatasetState) -> None:
         began = time.monotonic()
-        stock = scan(place)
+        scanned = scan(folder)
         self.seconds += time.monotonic() - began
-        fingerprint = stock.fingerprint()
-        if fingerprint != sight.fingerprint:
-            sight.fingerprint, sight.since = fingerprint, time.monotonic()
-            sight.settled = self._is_recorded(place, sight)
-            if not sight.settled:
-                sight.problems = problems(place, stock)
-        if sight.settled:
+        fingerprint = scanned.fingerprint()
+        if fingerprint != state.fingerprint:
+            state.fingerprint, state.since = fingerprint, time.monotonic()
+            state.settled = self._is_recorded(folder, state)
+            if not state.settled:
+                state.problems = problems(folder, scanned)
+        if state.settled:
             return
-        stable = time.monotonic() - sight.since >= self.options.settle
-        if sight.problems:
-            self._say_problems(place, sight, stable)
-            sight.settled = stable
+        stable = time.monotonic() - state.since >= self.options.settle
+        if state.problems:
+            self._say_problems(folder, state, stable)
+            state.settled = stable
         elif stable:
             try:
-                self._ingest(place, stock, sight)
+                self._ingest(folder, scanned, state)
             except Changed:
-                log.info("%s: changed while it was read; reading it again", shown(place))
+                log.info("%s: changed while it was read; reading it again", shown(folder))
 
-    def _set_aside(self, place: Path, sight: RawDatasetState, problem: str) -> None:
+    def _set_aside(self, folder: Path, state: RawDatasetState, problem: str) -> None:
         """Leave a raw dataset alone until it changes."""
-        sight.problems, sight.settled = [problem], True
-        self._say_problems(place, sight, stable=True)
+        state.problems, state.settled = [problem], True
+        self._say_problems(folder, state, stable=True)
 
-    def _is_recorded(self, place: Path, sight: RawDatasetState) -> bool:
+    def _is_recorded(self, folder: Path, state: RawDatasetState) -> bool:
         """Whether this very state of the folder was dealt with before, perhaps by an earlier process."""
-        entry = self.record.entries.get(self._folder_key(place))
-        state = sight.fingerprint, self.options.image_size
-        if entry is None or (entry.fingerprint, entry.image_size) != state:
+        entry = self.record.entries.get(self._folder_key(folder))
+        identity = state.fingerprint, self.options.image_size
+        if entry is None or (entry.fingerprint, entry.image_size) != identity:
             return False
-        sight.problems = entry.problems
-        if sight.problems:
-            text = _joined(sight.problems)
-            log.error("%s: not ingested before, and unchanged since: %s", shown(place), text)
+        state.problems = entry.problems
+        if state.problems:
+            text = _joined(state.problems)
+            log.error("%s: not ingested before, and unchanged since: %s", shown(folder), text)
         return True
 
-    def _say_problems(self, place: Path, sight: RawDatasetState, stable: bool) -> None:
+    def _say_problems(self, folder: Path, state: RawDatasetState, stable: bool) -> None:
         """Once per change; while a copy goes on, every few seconds at the most."""
-        text = _joined(sight.problems)
-        if text == sight.said or (
-            not stable and time.monotonic() - sight.said_at < constants.SAY_AGAIN
+        text = _joined(state.problems)
+        if text == state.said or (
+            not stable and time.monotonic() - state.said_at < constants.SAY_AGAIN
         ):
             return
-        sight.said, sight.said_at = text, time.monotonic()
-        log.info("%s: not whole: %s", shown(place), text)
+        state.said, state.said_at = text, time.monotonic()
+        log.info("%s: not whole: %s", shown(folder), text)
 
-    def _ingest(self, place: Path, stock: FolderScan, sight: RawDatasetState) -> None:
+    def _ingest(self, folder: Path, scanned: FolderScan, state: RawDatasetState) -> None:
         began = time.monotonic()
-        total = sum(len(split.images) for split in stock.splits.values())
-        log.debug("%s: reading %s images", shown(place), f"{total:,}")
-        status.say(f"ingesting {place.name}")
+        total = sum(len(split.images) for split in scanned.splits.values())
+        log.debug("%s: reading %s images", shown(folder), f"{total:,}")
+        status.update(f"ingesting {folder.name}")
 
         def check() -> None:
             stay_alone()
-            if scan(place) != stock:
+            if scan(folder) != scanned:
                 raise Changed
 
         try:
             with counted(total, "ingestion | reading", "images") as progress:
-                raw = read(place, stock, self.options.image_size, progress)
+                raw = read(folder, scanned, self.options.image_size, progress)
         except RawDatasetError as error:
             check()
-            sight.problems = error.problems
-            log.error("%s: not ingested: %s", shown(place), _joined(sight.problems))
-            self._enter(place, sight, problems=sight.problems)
+            state.problems = error.problems
+            log.error("%s: not ingested: %s", shown(folder), _joined(state.problems))
+            self._enter(folder, state, problems=state.problems)
         else:
-            self._publish(place, raw, began, check)
-            self._enter(place, sight, content=raw.digest)
-        sight.settled = True
+            self._publish(folder, raw, began, check)
+            self._enter(folder, state, content=raw.digest)
+        state.settled = True
 
     def _publish(
-        self, place: Path, raw: RawDataset, began: float, check: Callable[[], None]
+        self, folder: Path, raw: RawDataset, began: float, check: Callable[[], None]
     ) -> None:
         """Write the dataset, unless there is one with the same content or `check` raises."""
         for warning in raw.warnings.values():
-            log.warning("%s: warning: %s", shown(place), warning["text"])
+            log.warning("%s: warning: %s", shown(folder), warning["text"])
         name = self.published.name_of(raw.digest) or self._recorded(raw.digest)
         if name:
             check()
-            log.info("%s: same content as dataset %s, nothing new", shown(place), name)
+            log.info("%s: same content as dataset %s, nothing new", shown(folder), name)
         else:
-            name = self._write(place, raw, began, check)
+            name = self._write(folder, raw, began, check)
         if raw.digest not in self.record.entries:
             self.record.note(raw.digest, dataset=name)
 
-    def _write(self, place: Path, raw: RawDataset, began: float, check: Callable[[], None]) -> str:
+    def _write(self, folder: Path, raw: RawDataset, began: float, check: Callable[[], None]) -> str:
         """Write the dataset and its description; returns its name."""
         name = self.published.name_for(raw.digest)
         # The order of the splits is the format's.
         content = {split: raw.splits[split] for split in ("test", "train")}
-        path, description = self.datasets / f"{name}.pkl", self._description(place, raw)
+        path, description = self.datasets / f"{name}.pkl", self._description(folder, raw)
         self._keep_writing(lambda: safe_pickle.publish(path, content, description, check))
         self.published.add(raw.digest, name)
         counts = self._counts(raw)
         log.info(
             "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",
-            shown(place),
+            shown(folder),
             name,
             time.monotonic() - began,
             f"{counts['train']:,}",
@@ -232,9 +232,9 @@ class Ingestion:
     def _counts(self, raw: RawDataset) -> dict[str, int]:
         return {name: len(split["label"]) for name, split in raw.splits.items()}
 
-    def _description(self, place: Path, raw: RawDataset) -> dict:
+    def _description(self, folder: Path, raw: RawDataset) -> dict:
         return {
-            "raw_dataset": shown(place),
+            "raw_dataset": shown(folder),
             "content": raw.digest,
             "counts": self._counts(raw),
             "image_size": self.options.image_size,
@@ -262,12 +262,12 @@ class Ingestion:
         there = entry and entry.dataset and (self.datasets / f"{entry.dataset}.pkl").exists()
         return entry.dataset if there else None
 
-    def _folder_key(self, place: Path) -> str:
-        return f"folder {place}"
+    def _folder_key(self, folder: Path) -> str:
+        return f"folder {folder}"
 
-    def _enter(self, place: Path, sight: RawDatasetState, **outcome: object) -> None:
-        entry = {"fingerprint": sight.fingerprint, "image_size": self.options.image_size, **outcome}
-        self.record.note(self._folder_key(place), **entry)
+    def _enter(self, folder: Path, state: RawDatasetState, **outcome: object) -> None:
+        entry = {"fingerprint": state.fingerprint, "image_size": self.options.image_size, **outcome}
+        self.record.note(self._folder_key(folder), **entry)
         # Of many small ones that come at once, some are recorded together: to die before costs a
         # second look at these.
         if time.monotonic() >= self.recorded_at + constants.RECORD:

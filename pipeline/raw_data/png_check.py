@@ -51,7 +51,7 @@ class Header(NamedTuple):
     colours: int = 0  # in its palette, if that is where its pixels point
 
 
-def check(content: bytes) -> tuple[Header, bytes]:
+def validate_png(content: bytes) -> tuple[Header, bytes]:
     """Look at every byte of the PNG in `content`.
 
     Returns:

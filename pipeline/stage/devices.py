@@ -23,7 +23,7 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def places(workers: int | None) -> int:
+def worker_slots(workers: int | None) -> int:
     """How many runs to train side by side; `workers` is what was asked for, None for the most
     images per second.
 
@@ -35,9 +35,9 @@ def places(workers: int | None) -> int:
     return workers or max(1, min(cores(), memory() // constants.RUN_MEMORY))
 
 
-def share(running: list[dict], places: int) -> dict:
+def assign(running: list[dict], slots: int) -> dict:
     """What the next run gets, where the `running` ones have theirs: a GPU that is free, or threads."""
     if found := gpus():
         taken = {process.get("gpu") for process in running}
         return {"gpu": next(name for name in found if name not in taken)}
-    return {"threads": max(1, cores() // places)}
+    return {"threads": max(1, cores() // slots)}

@@ -60,7 +60,7 @@ def _work_alone(
         try:
             with (
                 StageLock(name, options.data, displaced),
-                status.kept(name, options.data, holds_lock),
+                status.reporting(name, options.data, holds_lock),
             ):
                 if displaced:
                     log.warning(

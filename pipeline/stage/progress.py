@@ -19,7 +19,7 @@ def counted(total: int, what: str, unit: str) -> Iterator[Callable[[int], None]]
             nonlocal done
             done += count
             bar.update(count)
-            status.beat(f"{done:,} of {total:,} {unit}")
+            status.heartbeat(f"{done:,} of {total:,} {unit}")
 
         yield more
 

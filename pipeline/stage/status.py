@@ -32,13 +32,13 @@ class Status:
         self._news = threading.Event()
 
     @contextmanager
-    def kept(
+    def reporting(
         self, stage: str, data: Path, may_write: Callable[[], bool] = lambda: True
     ) -> Iterator[None]:
         """Keep the status of `stage` while the block runs. Only while holding the stage's lock, which
         `may_write` tells."""
         self._error = ""
-        self.say("starting")
+        self.update("starting")
         about = {
             "stage": stage,
             "pid": os.getpid(),
@@ -58,20 +58,20 @@ class Status:
             raise
         finally:
             log.removeHandler(last_error)
-            self.say(STOPPED)
+            self.update(STOPPED)
             ended.set()
             self._news.set()
             writer.join(constants.STOP)  # a disk that hangs keeps nothing from stopping
 
-    def say(self, doing: str, progress: str = "") -> None:
+    def update(self, doing: str, progress: str = "") -> None:
         """The main loop is here: it does this, and is this far."""
         since = self._now[1] if doing == self._now[0] else _now()
         self._now = doing, since, progress, time.monotonic()
         self._news.set()
 
-    def beat(self, progress: str | None = None) -> None:
+    def heartbeat(self, progress: str | None = None) -> None:
         """The main loop still does the same, and gets on."""
-        self.say(self._now[0], self._now[2] if progress is None else progress)
+        self.update(self._now[0], self._now[2] if progress is None else progress)
 
     def error(self, text: str) -> None:
         self._error = f"{_now()} {text}"

@@ -76,7 +76,7 @@ class LocalWorkers:
 
     def _say_status(self) -> None:
         names = ", ".join(process.job["name"] for process in self.running)
-        status.say(f"training {names}", ", ".join(one.progress.so_far() for one in self.running))
+        status.update(f"training {names}", ", ".join(one.progress.so_far() for one in self.running))
 
     def interrupted(self) -> list[str]:
         return [process.progress.interrupted() for process in self.running]

@@ -26,7 +26,7 @@ class Scheduler:
     def __init__(self, queue: RunQueue, processes: LocalWorkers, options: argparse.Namespace):
         self.queue, self.processes = queue, processes
         self.once, self.preempt = options.once, options.preempt
-        self.places = devices.places(options.workers)
+        self.slots = devices.worker_slots(options.workers)
         self.checkpoints = options.data / constants.CHECKPOINTS
         self.record = Ledger(
             options.data / constants.TRAINING_RECORD, self._trained_on_disk, TrainingEntry.of
@@ -40,11 +40,11 @@ class Scheduler:
             self._forget_failed()
 
     def start_what_fits(self) -> None:
-        """Start the most urgent runs that wait, as far as there is a place for them."""
+        """Start the most urgent runs that wait, as far as there are free slots."""
         began = time.thread_time()
         waiting = self.waiting()
         while run := next(waiting, None):
-            if len(self.processes.running) < self.places:
+            if len(self.processes.running) < self.slots:
                 self._start(run)
             else:
                 self._make_room(run)
@@ -106,7 +106,7 @@ class Scheduler:
         count = run.dataset.images
         images = "" if count is None else f"{count:,} images, "
         log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
-        share = devices.share([process.job for process in self.processes.running], self.places)
+        share = devices.assign([process.job for process in self.processes.running], self.slots)
         self.processes.start(run, self._job(run, name) | share)
 
     def _make_room(self, run: Run) -> None:

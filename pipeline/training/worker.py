@@ -67,7 +67,7 @@ def main(job: dict, connection: Connection) -> int:
     pause = threading.Event()
     threading.Thread(target=_listen, args=[connection, pause], daemon=True).start()
     child_processes.give_way_when_memory_is_short()
-    training = Training(Job(**job), report, pause)
+    training = TrainingJob(Job(**job), report, pause)
     work_under(training.job.lock)
     try:
         training.keep_writing(lambda: start_log(training.job.folder / "training.log"))
@@ -114,7 +114,7 @@ def _in_a_sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
-class Training:
+class TrainingJob:
     """One run, from its dataset to its checkpoint, or to where it was asked to pause."""
 
     def __init__(self, job: Job, report: Callable[..., None], pause: threading.Event):

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 import constants
 from pipeline.raw_data import png_check
-from pipeline.raw_data.png_check import PngError, check, without_extras
+from pipeline.raw_data.png_check import PngError, validate_png, without_extras
 from testkit.pngs import (
     CHANNELS,
     DAMAGED,
@@ -51,7 +51,7 @@ def peak_memory(content: bytes) -> tuple[str, int]:
     """What is said against it, and the most bytes that finding this out took."""
     tracemalloc.start()
     try:
-        check(content)
+        validate_png(content)
         reason = ""
     except PngError as error:
         reason = str(error)
@@ -70,7 +70,7 @@ def test_accepts_every_legal_kind_of_png_in_nine_widths(colour, depth, interlace
         samples = np.array(numbers).reshape(height, width, -1)
         palette = rng.randbytes(3 * 2**depth) if colour == PALETTE else b""
         content = written(samples, depth, colour, interlace, rng, palette)
-        assert check(content)[0][:2] == (width, height)
+        assert validate_png(content)[0][:2] == (width, height)
         expected = as_rgb(samples, depth, colour, palette)
         np.testing.assert_array_equal(decoded(without_extras(content)), expected)
 
@@ -87,15 +87,15 @@ def test_accepts_what_pillow_writes(mode):
         file, text = BytesIO(), PngImagePlugin.PngInfo()
         text.add_text("Comment", "a word " * 99, zip=True)
         image.save(file, "PNG", pnginfo=text, optimize=width == 7)
-        assert check(file.getvalue())[0][:2] == (width, height)
+        assert validate_png(file.getvalue())[0][:2] == (width, height)
 
 
 def test_accepts_the_largest_size_that_is_allowed_and_no_larger(monkeypatch):
     monkeypatch.setattr(constants, "MAX_IMAGE_PIXELS", 20)
-    assert check(SMALL)[0][:2] == (5, 4)
+    assert validate_png(SMALL)[0][:2] == (5, 4)
     monkeypatch.setattr(constants, "MAX_IMAGE_PIXELS", 19)
     with pytest.raises(PngError, match=r"^has 5 x 4 pixels, more than the 19 allowed$"):
-        check(SMALL)
+        validate_png(SMALL)
 
 
 def test_at_least_sixty_kinds_of_damage_are_tried():
@@ -107,16 +107,16 @@ def test_at_least_sixty_kinds_of_damage_are_tried():
 )
 def test_refuses(content, reason):
     with pytest.raises(PngError) as refused:
-        check(content)
+        validate_png(content)
     assert reason in str(refused.value)
 
 
 def test_refuses_every_prefix():
     for content in (SMALL, png(*INDEXED_CHUNKS[:-1])):
-        check(content)
+        validate_png(content)
         for size in range(len(content)):
             with pytest.raises(PngError, match=r"^is (empty|not a PNG file|cut off)"):
-                check(content[:size])
+                validate_png(content[:size])
 
 
 def test_no_flipped_bit_changes_a_picture_unnoticed():
@@ -196,5 +196,5 @@ def test_a_large_picture_is_checked_in_less_memory_than_it_fills():
 def test_without_extras_only_the_picture_is_left():
     extras = [chunk(b"tEXt", b"a\0b"), chunk(b"zTXt", b"damaged"), chunk(b"acTL", bytes(3))]
     content = png(header(), *extras, *SMALL_CHUNKS[2:], *extras)
-    assert check(content)[0][:2] == (5, 4)
+    assert validate_png(content)[0][:2] == (5, 4)
     assert without_extras(content) == png(header(), *SMALL_CHUNKS[2:])

@@ -32,29 +32,29 @@ def test_there_is_a_core_and_memory():
 
 def test_auto_is_a_run_on_each_core_that_has_memory(computer):
     computer(cores=8, memory=64 * GIB)
-    assert devices.places(None) == 8
+    assert devices.worker_slots(None) == 8
     computer(cores=8, memory=7 * GIB)
-    assert devices.places(None) == 3
+    assert devices.worker_slots(None) == 3
     computer(cores=8, memory=GIB)
-    assert devices.places(None) == 1
+    assert devices.worker_slots(None) == 1
 
 
 def test_auto_is_a_run_on_each_gpu_and_no_more_fit(computer):
     computer(cores=16, gpus=["0", "1", "2"])
-    assert devices.places(None) == 3
-    assert devices.places(2) == 2
-    assert devices.places(5) == 3
+    assert devices.worker_slots(None) == 3
+    assert devices.worker_slots(2) == 2
+    assert devices.worker_slots(5) == 3
 
 
 def test_the_threads_are_shared_out(computer):
     computer(cores=8)
-    assert devices.share([], 1) == {"threads": 8}
-    assert devices.share([{"threads": 2}], 3) == {"threads": 2}
-    assert devices.share([], 20) == {"threads": 1}
+    assert devices.assign([], 1) == {"threads": 8}
+    assert devices.assign([{"threads": 2}], 3) == {"threads": 2}
+    assert devices.assign([], 20) == {"threads": 1}
 
 
 def test_each_run_has_a_gpu_of_its_own(computer):
     computer(gpus=["3", "5"])
-    assert devices.share([], 2) == {"gpu": "3"}
-    assert devices.share([{"gpu": "3"}], 2) == {"gpu": "5"}
-    assert devices.share([{"gpu": "5"}], 2) == {"gpu": "3"}
+    assert devices.assign([], 2) == {"gpu": "3"}
+    assert devices.assign([{"gpu": "3"}], 2) == {"gpu": "5"}
+    assert devices.assign([{"gpu": "5"}], 2) == {"gpu": "3"}

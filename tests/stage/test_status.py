@@ -46,8 +46,8 @@ def on_disk(data, stage="training"):
 
 
 def test_it_says_who_does_what_and_how_far_it_is(status, data, written):
-    with status.kept("training", data):
-        status.say("training a", "epoch 1 of 9")
+    with status.reporting("training", data):
+        status.update("training a", "epoch 1 of 9")
         content = next_with(written, doing="training a")
     assert content["stage"] == "training"
     assert content["pid"] == os.getpid()
@@ -62,10 +62,10 @@ def test_it_is_written_twice_a_second_at_most_and_the_last_word_always(
     status, data, written, monkeypatch
 ):
     monkeypatch.setattr(module, "PAUSE", 3600)  # ends when the block does
-    with status.kept("training", data):
+    with status.reporting("training", data):
         first = written.get(timeout=patience())
         for number in range(20_000):  # long enough for many writes, were there no pause
-            status.say(f"training {number}")
+            status.update(f"training {number}")
         assert written.empty()
     assert first["doing"] == "starting"
     assert written.get(timeout=patience())["doing"] == "stopped"
@@ -75,16 +75,16 @@ def test_it_is_written_twice_a_second_at_most_and_the_last_word_always(
 def test_a_disk_that_sleeps_is_not_woken_by_it(status, data, monkeypatch):
     flushed = []
     monkeypatch.setattr(os, "fsync", flushed.append)
-    with status.kept("training", data):
-        status.say("waiting")
+    with status.reporting("training", data):
+        status.update("waiting")
     assert on_disk(data)["doing"] == "stopped"
     assert flushed == []
 
 
 def test_without_news_nothing_is_written(status, data, written, monkeypatch):
     monkeypatch.setattr(module, "PAUSE", 0)
-    with status.kept("training", data):
-        status.say("training a")
+    with status.reporting("training", data):
+        status.update("training a")
         next_with(written, doing="training a")
         with pytest.raises(queue.Empty):
             for _ in range(3):  # one may be on its way
@@ -94,11 +94,11 @@ def test_without_news_nothing_is_written(status, data, written, monkeypatch):
 def test_since_is_when_it_began_what_it_does(status, data, written, monkeypatch):
     clock = iter("abcdefgh")
     monkeypatch.setattr(module, "_now", lambda: next(clock))
-    with status.kept("training", data):
-        status.say("training a")
-        status.beat("half")
+    with status.reporting("training", data):
+        status.update("training a")
+        status.heartbeat("half")
         content = next_with(written, doing="training a", progress="half")
-        status.beat()
+        status.heartbeat()
         assert (content["since"], content["started"]) == ("c", "b")
     assert on_disk(data)["since"] == "d"
 
@@ -106,32 +106,32 @@ def test_since_is_when_it_began_what_it_does(status, data, written, monkeypatch)
 @pytest.mark.slow
 def test_only_the_main_loop_gives_a_sign_of_life(status, data, written):
     """Its file is written by a thread, which must not make a loop that hangs look alive."""
-    with status.kept("training", data):
-        status.say("hanging")
+    with status.reporting("training", data):
+        status.update("hanging")
         before = next_with(written, doing="hanging")["said"]
         status.error("some thread's")
         after = next_with(written, doing="hanging")
         assert after["last_error"].endswith("some thread's")
         assert after["said"] == before
-        status.beat()
+        status.heartbeat()
         assert written.get(timeout=patience())["said"] > before
 
 
 def test_the_last_error_that_was_logged_is_in_it(status, data, capsys):
     start_logging("training")
-    with status.kept("training", data):
+    with status.reporting("training", data):
         log.error("%s: failed", "one")
         log.error("%s: failed", "two\nlines")
         log.warning("no error")
     assert on_disk(data)["last_error"].endswith(" two\nlines: failed")
-    with status.kept("training", data):
+    with status.reporting("training", data):
         log.info("a new process has none")
     assert on_disk(data)["last_error"] == ""
     assert not any(isinstance(handler, module.LastError) for handler in log.handlers)
 
 
 def test_what_ends_a_stage_is_its_last_error(status, data):
-    with pytest.raises(UserError), status.kept("training", data):
+    with pytest.raises(UserError), status.reporting("training", data):
         raise UserError("the disk is gone")
     assert on_disk(data)["last_error"].endswith(" the disk is gone")
     assert on_disk(data)["doing"] == "stopped"
@@ -152,10 +152,10 @@ def test_a_disk_that_gets_full_is_one_line_each_time_and_the_status_comes_when_t
     full = [*[False] * 9, True, False, True, True]
     monkeypatch.setattr(module, "write_json", full_now_and_then)
     monkeypatch.setattr(module, "PAUSE", 0)
-    with status.kept("training", data):
+    with status.reporting("training", data):
         for _ in range(4):
             tried.get(timeout=patience())
-            status.say("training a")
+            status.update("training a")
         next_with(written, doing="training a")
     path = data / "status" / "training.json"
     line = f"training  | cannot write {path}: No space left on device. The stage goes on."
