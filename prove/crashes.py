@@ -53,7 +53,8 @@ INGESTION_PARTS = (
     "pipeline.raw_data.reader_processes:read_images",
 )
 ANALYSIS_PARTS = (
-    "pipeline.analysis.checkpoint_analysis:load_split",
+    "pipeline.analysis.evaluation:Evaluator.prepare",
+    "pipeline.analysis.evaluation:Evaluator.evaluate",
     "pipeline.analysis.checkpoint_analysis:Analysis._examine",
     "pipeline.analysis.checkpoint_analysis:draw",
 )
