@@ -20,6 +20,7 @@ from pathlib import Path
 
 import constants
 from helper import UserError, shown
+from pipeline.data_folder import DataFolder
 from pipeline.raw_data.ingestion import Ingestion, RawDatasetState
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
@@ -72,7 +73,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def ingest_what_comes(options: argparse.Namespace) -> bool:
     """Ingest each raw dataset once it is whole. Returns, with --once, whether each one was."""
-    folder = (options.input_data or options.data / constants.RAW_DATASETS).expanduser().absolute()
+    folder = (options.input_data or DataFolder(options.data).raw_datasets).expanduser().absolute()
     if options.input_data and not folder.is_dir():
         raise UserError(f"--input-data {shown(folder)} is no folder. Make it, or name another one.")
     with FolderWatch([folder], recursive=True, poll=options.poll) as watch:

@@ -118,11 +118,6 @@ def write_json(path: Path, content: dict, durable: bool = True) -> None:
         file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def description_path(pickle_path: Path) -> Path:
-    """Where the description beside a pickle is: `<name>.json` for `<name>.pkl`."""
-    return pickle_path.with_suffix(".json")
-
-
 def sha256_of(path: Path) -> str:
     with open(path, "rb", opener=open_regular) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

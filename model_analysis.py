@@ -28,6 +28,7 @@ from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.leaderboard import Leaderboard
 from pipeline.analysis.models_by_datasets import ModelsByDatasets
 from pipeline.artifacts.catalog import Catalog
+from pipeline.data_folder import DataFolder
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser
@@ -44,13 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def analyze_what_comes(options: argparse.Namespace) -> bool:
     """Analyze checkpoint after checkpoint. Returns, with --once, whether each one could be."""
-    folders = [options.data / constants.CHECKPOINTS, options.data / constants.DATASETS]
+    data = DataFolder(options.data)
+    folders = [data.checkpoints, data.datasets]
     with FolderWatch(folders, poll=options.poll) as watch, Evaluator() as evaluator:
         catalog = Catalog(options.data)
         analysis = Analysis(catalog, evaluator, options)
-        leaderboard = Leaderboard(catalog, analysis.results, options.once)
+        leaderboard = Leaderboard(catalog, data.results, options.once)
         cross_evaluation = CrossEvaluation(
-            catalog, leaderboard, evaluator, analysis.results, options.once
+            catalog, leaderboard, evaluator, data.results, options.once
         )
         models_by_datasets = ModelsByDatasets(cross_evaluation)
         log.info("watching %s", shown(folders[0]))

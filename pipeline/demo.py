@@ -10,15 +10,18 @@ from pathlib import Path
 import constants
 from helper import shown
 from pipeline.artifacts.metadata import DatasetDescription, Report, said_in
+from pipeline.data_folder import DataFolder
 from pipeline.stage.terminal import INTERRUPTED, run_script
 
 STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")
 PATIENCE = 600  # seconds
 
+DATA = DataFolder(constants.DATA)
+
 
 def main() -> int:
     seed = random.randrange(10**6)  # another train/test split each time
-    raw = constants.DATA / constants.RAW_DATASETS / f"digits-{seed}"
+    raw = DATA.raw_datasets / f"digits-{seed}"
     stages = {name: start(name) for name in STAGES}
     try:
         subprocess.run(
@@ -46,11 +49,10 @@ def start(name: str) -> subprocess.Popen:
 
 def wait_for_report(raw: Path, stages: dict[str, subprocess.Popen]) -> Report | None:
     """The analysis of what was made of `raw`; None if a stage ends or it takes too long."""
-    results = constants.DATA / constants.RESULTS
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         name = dataset_of(raw)
-        report = Report.of(name, said_in(results / f"{name}.json")) if name else None
+        report = Report.of(name, said_in(DATA.report(name))) if name else None
         if report and is_on_board(name):
             return report
         for stage, process in list(stages.items()):
@@ -64,7 +66,7 @@ def wait_for_report(raw: Path, stages: dict[str, subprocess.Popen]) -> Report | 
 
 
 def dataset_of(raw: Path) -> str | None:
-    for path in (constants.DATA / constants.DATASETS).glob("*.json"):
+    for path in DATA.datasets.glob("*.json"):
         if DatasetDescription.beside(path).raw_dataset == shown(raw):
             return path.stem
     return None
@@ -73,7 +75,7 @@ def dataset_of(raw: Path) -> str | None:
 def is_on_board(run: str) -> bool:
     """The leaderboard comes last."""
     try:
-        table = (constants.DATA / constants.RESULTS / "leaderboard.csv").read_text()
+        table = (DATA.results / "leaderboard.csv").read_text()
     except OSError:
         return False
     return f",{run}," in table
@@ -87,24 +89,24 @@ def stop(stages: dict[str, subprocess.Popen]) -> None:
 
 
 def tell(raw: Path, report: Report) -> None:
-    run, results = report.run, constants.DATA / constants.RESULTS
-    checkpoints = constants.DATA / constants.CHECKPOINTS
+    run, results = report.run, DATA.results
+    checkpoints = DATA.checkpoints
     print(
         f"""
 Right on {report.accuracy:.1%} of {report.test_images} test images that the model had never seen.
 
   raw dataset   {shown(raw)}
-  dataset       {shown(constants.DATA / constants.DATASETS / f"{report.dataset}.pkl")}
-  checkpoint    {shown(checkpoints / f"{run}.pkl")}
+  dataset       {shown(DATA.dataset(report.dataset))}
+  checkpoint    {shown(DATA.checkpoint(run))}
   curves        {shown(results / f"plot_model_{run}.pkl.png")}
   mistakes      {shown(results / f"visualize_errors_{run}.pkl.png")}
   confusions    {shown(results / f"confusion_matrix_{run}.pkl.png")}
-  figures       {shown(results / f"{run}.json")}
+  figures       {shown(DATA.report(run))}
   all runs      {shown(results / "leaderboard.png")}
   TensorBoard   .venv/bin/tensorboard --logdir {shown(checkpoints)}
 
 Next: make run, which trains the other models and sets, and drop a folder of your own into
-{shown(constants.DATA / constants.RAW_DATASETS)}."""
+{shown(DATA.raw_datasets)}."""
     )
 
 

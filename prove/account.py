@@ -14,8 +14,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import constants
-from helper import description_path, sha256_of
+from helper import sha256_of
 from pipeline.artifacts import ledger, safe_pickle
+from pipeline.data_folder import description_path
 from pipeline.training import training_state
 
 RECORDS = (constants.INGESTION_RECORD, constants.TRAINING_RECORD, constants.ANALYSIS_RECORD)

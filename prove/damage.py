@@ -9,10 +9,11 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
-from helper import UserError, description_path
+from helper import UserError
 from pipeline.artifacts import ledger
 from pipeline.artifacts.checkpoint import load_checkpoint
 from pipeline.artifacts.dataset import load_split
+from pipeline.data_folder import description_path
 from pipeline.training import training_state
 from prove import Result, warm
 from prove.account import key_of

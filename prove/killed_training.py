@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import constants
-from helper import description_path
 from pipeline.artifacts import safe_pickle
+from pipeline.data_folder import description_path
 from pipeline.training import training_state
 from pipeline.training.local_workers import LocalWorkers, Worker
 from pipeline.training.run_queue import RunQueue

@@ -50,9 +50,9 @@ WHAT_IS_DROPPED_IN = (
     ),
     _mutant(
         "a file's time of change is a part of its state",
-        "pipeline/raw_data/raw_dataset.py",
-        "times = status.st_mtime_ns, status.st_ctime_ns",
-        "times = status.st_mtime_ns, 0",
+        "pipeline/data_folder.py",
+        "status.st_mtime_ns, status.st_ctime_ns,",
+        "status.st_mtime_ns, 0,",
         "changes",
     ),
     _mutant(

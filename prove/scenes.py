@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import constants
-from helper import description_path
 from pipeline.artifacts.ledger import entries_in
+from pipeline.data_folder import description_path
 from prove import warm
 from prove.account import Account, account_of, differences, plain, torn
 from prove.system_calls import Call, Point, calls_in, points, record

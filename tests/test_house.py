@@ -21,6 +21,7 @@ SCRIPTS = {
 FLOORS = [
     {"constants"},
     {"helper"},
+    {"pipeline.data_folder"},
     {"pipeline.stage"},
     {"pipeline.artifacts"},
     {"pipeline.raw_data", "pipeline.training"},

@@ -17,7 +17,8 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from test_model_training import TINY
 
 from constants import ROOT
-from helper import description_path, printable
+from helper import printable
+from pipeline.data_folder import description_path
 from testkit.pictures import margin_is_white, opened
 
 pytestmark = pytest.mark.slow

@@ -23,6 +23,7 @@ from pipeline.artifacts.catalog import Catalog
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import DatasetDescription, Report
+from pipeline.data_folder import DataFolder
 from pipeline.stage.log_lines import log
 from pipeline.stage.process import raise_if_stopping
 from pipeline.stage.progress import counted
@@ -48,8 +49,8 @@ class Analysis:
 
     def __init__(self, catalog: Catalog, evaluator: Evaluator, options: argparse.Namespace):
         self.catalog, self.evaluator, self.once = catalog, evaluator, options.once
-        self.results = options.data / constants.RESULTS
-        self.record = Ledger(options.data / constants.ANALYSIS_RECORD, self._analyzed_on_disk)
+        self.data = DataFolder(options.data)
+        self.record = Ledger(self.data.analysis_record, self._analyzed_on_disk)
         self.all_well = True
         self._said: dict[Path, str] = {}
         self._not_before: dict[Path, float] = {}  # what could not be read, until when it is left
@@ -104,7 +105,7 @@ class Analysis:
             time.monotonic() - began,
             report["accuracy"],
             len(pictures),
-            shown(self.results),
+            shown(self.data.results),
         )
         return None
 
@@ -139,9 +140,9 @@ class Analysis:
 
     def _write(self, pictures: dict[str, bytes], report: dict) -> None:
         for name, picture in pictures.items():
-            with whole_file(self.results / name) as file:
+            with whole_file(self.data.results / name) as file:
                 file.write(picture)
-        write_json(self.results / f"{report['run']}.json", {**report, "pictures": list(pictures)})
+        write_json(self.data.report(report["run"]), {**report, "pictures": list(pictures)})
 
     def _enter(self, digest: str, **entry: object) -> None:
         retry_until_disk_works(lambda: self.record.record(digest, **entry), log.error, self.once)
@@ -155,7 +156,7 @@ class Analysis:
             # A copy under another name is the same content, and its result is there already.
             return (
                 entry.get("state") == "analyzed"
-                and (self.results / f"{entry.get('run')}.json").exists()
+                and self.data.report(str(entry.get("run"))).exists()
             )
         if not entry:  # finished just before an earlier process died
             self._enter(digest, **_entry_of(report.run, report.accuracy))

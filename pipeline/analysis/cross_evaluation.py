@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-import constants
 from helper import UserError, printable, remove_partials, write_json
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.leaderboard import Leaderboard, Standing
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.catalog import Catalog, Checkpoint, Dataset, Report
 from pipeline.artifacts.dataset import Kind, kind_of, load_split
+from pipeline.data_folder import FileState, file_state
 from pipeline.stage.log_lines import log
 from pipeline.stage.process import raise_if_stopping
 from pipeline.stage.retry import retry_until_disk_works
@@ -56,8 +56,7 @@ class CrossEvaluation:
     ):
         self.catalog, self.leaderboard, self.evaluator = catalog, leaderboard, evaluator
         self.results, self.once = results, once
-        self.folder = results / constants.OTHER_DATASETS
-        remove_partials(self.folder)
+        remove_partials(self.catalog.data.results_on_other_datasets)
         self.all_well = True
         self._failed: dict[tuple[Path, ...], list] = {}  # files that are no good, in that state
         self._kinds: dict[str, Kind] = {}  # of datasets, as their pickles say
@@ -93,7 +92,7 @@ class CrossEvaluation:
         newest_first = self.datasets()[::-1]
         for report in chain.from_iterable(standing.reports for standing in self.standings()):
             for dataset in newest_first:
-                test = CrossTest(report, self.catalog.checkpoint_path(report.run), dataset)
+                test = CrossTest(report, self.catalog.data.checkpoint(report.run), dataset)
                 if self._is_to_do(test):
                     return test
         self.evaluator.forget()
@@ -168,13 +167,13 @@ class CrossEvaluation:
 
     def _enter(self, test: CrossTest, accuracy: float) -> None:
         report = test.report
-        self.folder.mkdir(exist_ok=True)
+        self.catalog.data.results_on_other_datasets.mkdir(exist_ok=True)
         content = {
             "run": report.run,
             "checkpoint_sha256": report.checkpoint_sha256,
             "accuracies": {**self.catalog.accuracies(report), test.dataset.sha256: accuracy},
         }
-        write_json(self.folder / f"{report.run}.json", content)
+        write_json(self.catalog.data.report_on_other_datasets(report.run), content)
 
     def _fail(self, test: CrossTest, reason: str) -> None:
         raise_if_stopping()
@@ -196,9 +195,9 @@ def _check_unchanged(path: Path, sha256: str) -> None:
         raise FileNotFoundError(f"{path} was replaced")
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
+def _state(path: Path) -> FileState | None:
     try:
         state = path.stat()
     except OSError:
         return None
-    return state.st_size, state.st_mtime_ns, state.st_ino
+    return file_state(state)

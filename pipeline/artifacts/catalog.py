@@ -5,7 +5,6 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-import constants
 from helper import UserError, printable, shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import dataset_time
@@ -17,6 +16,7 @@ from pipeline.artifacts.metadata import (
     Kind,
     Report,
 )
+from pipeline.data_folder import DataFolder
 from pipeline.stage.log_lines import warn_once
 from pipeline.stage.text import cannot_read
 
@@ -69,15 +69,14 @@ class Catalog:
     """
 
     def __init__(self, data: Path):
-        self._datasets, self._checkpoints = data / constants.DATASETS, data / constants.CHECKPOINTS
+        self.data = DataFolder(data)
         self._described_datasets = Descriptions(
-            self._datasets, lambda _, said: DatasetDescription.of(said)
+            self.data.datasets, lambda _, said: DatasetDescription.of(said)
         )
-        self._described_checkpoints = Descriptions(self._checkpoints, self._checkpoint)
-        results = data / constants.RESULTS
-        self._reports = Descriptions(results, Report.of)
+        self._described_checkpoints = Descriptions(self.data.checkpoints, self._checkpoint)
+        self._reports = Descriptions(self.data.results, Report.of)
         self._cross_tested = Descriptions(
-            results / constants.OTHER_DATASETS, lambda _, said: CrossTested.of(said)
+            self.data.results_on_other_datasets, lambda _, said: CrossTested.of(said)
         )
         self._ordered: tuple = ()  # what the order of the checkpoints was told from
         self.look()
@@ -106,7 +105,7 @@ class Catalog:
             if not same:
                 raise UserError(
                     f"waits for its dataset {printable(name)}, which is not in"
-                    f" {shown(self._datasets)}. Put it back, or delete the checkpoint."
+                    f" {shown(self.data.datasets)}. Put it back, or delete the checkpoint."
                 )
             found = same[0]
         return found.path
@@ -117,14 +116,11 @@ class Catalog:
         same = found and found.checkpoint_sha256 == report.checkpoint_sha256
         return found.accuracies if same else {}
 
-    def checkpoint_path(self, run: str) -> Path:
-        return self._checkpoints / f"{run}.pkl"
-
     def _look_for_datasets(self) -> dict[str, Dataset]:
         described = self._described_datasets.look()
         found = {}
-        for name in _pickles(self._datasets):
-            path = self._datasets / f"{name}.pkl"
+        for name in _pickles(self.data.datasets):
+            path = self.data.dataset(name)
             said = described.get(name)
             try:
                 sha256 = (said and said.sha256) or safe_pickle.digest(path)
@@ -138,7 +134,7 @@ class Catalog:
 
     def _look_for_checkpoints(self) -> list[Checkpoint]:
         described = self._described_checkpoints.look()
-        names = _pickles(self._checkpoints)
+        names = _pickles(self.data.checkpoints)
         if self._ordered == (described, names, self.datasets):
             return self.checkpoints
         self._ordered = described, names, self.datasets
@@ -150,7 +146,7 @@ class Catalog:
     def _checkpoint(self, name: str, description: dict) -> Checkpoint:
         said = CheckpointDescription.of(description)
         return Checkpoint(
-            self.checkpoint_path(name),
+            self.data.checkpoint(name),
             said.sha256,
             said.dataset or name.split("__")[0],
             said.dataset_sha256,

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from helper import shown
 from pipeline.artifacts.metadata import said_in
+from pipeline.data_folder import FileState, file_state
 from pipeline.stage.log_lines import warn_once
 
 Parsed = TypeVar("Told")
@@ -21,7 +22,7 @@ class Descriptions(Generic[Parsed]):
 
     def __init__(self, folder: Path, tell: Callable[[str, dict], Parsed | None]):
         self.folder, self.tell = folder, tell
-        self._known: dict[str, tuple[tuple[int, ...], Parsed | None]] = {}
+        self._known: dict[str, tuple[FileState, Parsed | None]] = {}
         self._told: dict[str, Parsed] = {}
 
     def look(self) -> dict[str, Parsed]:
@@ -39,13 +40,13 @@ class Descriptions(Generic[Parsed]):
             self._told = {name: told for name, (_, told) in known.items() if told is not None}
         return self._told
 
-    def _read(self) -> Iterator[tuple[str, tuple[tuple[int, ...], Parsed | None]]]:
+    def _read(self) -> Iterator[tuple[str, tuple[FileState, Parsed | None]]]:
         for file in files_in(self.folder, ".json"):
             name = file.name.removesuffix(".json")
             known = self._known.get(name)
             try:
                 status = file.stat()
-                state = status.st_size, status.st_mtime_ns, status.st_ino
+                state = file_state(status)
                 if known is None or known[0] != state:
                     known = state, self.tell(name, said_in(Path(file.path)))
             except FileNotFoundError:

@@ -10,8 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import constants
-from helper import UnusableFile, description_path, read_file
+from helper import UnusableFile, read_file
 from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.data_folder import description_path
 from pipeline.stage.log_lines import warn_once
 from pipeline.stage.text import cannot_read
 

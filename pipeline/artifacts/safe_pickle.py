@@ -23,19 +23,11 @@ from typing import BinaryIO, ClassVar
 
 import numpy as np
 
-from helper import (
-    UserError,
-    description_path,
-    open_regular,
-    printable,
-    sha256_of,
-    shown,
-    whole_file,
-    write_json,
-)
+from helper import UserError, open_regular, printable, sha256_of, shown, whole_file, write_json
 from pipeline.artifacts import keras_archive
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import read_json, text_in
+from pipeline.data_folder import FileState, description_path, file_state
 
 PROTOCOL = 5
 DTYPES = ("u1", "i4", "i8", "f4", "f8", "b1")
@@ -110,12 +102,11 @@ def digest(path: Path) -> str:
     """The SHA-256 that a pickle is known by: what its description says; without one, its bytes'."""
     if described := text_in(read_json(description_path(path)), "sha256"):
         return described
-    status = path.stat()
-    return _digest_of_state(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    return _digest_of_state(path, file_state(path.stat()))
 
 
 @lru_cache(maxsize=100_000)
-def _digest_of_state(path: Path, *_: int) -> str:
+def _digest_of_state(path: Path, state: FileState) -> str:
     """Computed once per state of a file: size, time, inode."""
     return sha256_of(path)
 

@@ -15,6 +15,7 @@ from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import IngestionEntry
+from pipeline.data_folder import DataFolder
 from pipeline.raw_data.groundtruth import RawDatasetError, first_few
 from pipeline.raw_data.published import Published
 from pipeline.raw_data.raw_dataset import (
@@ -54,11 +55,9 @@ class Ingestion:
 
     def __init__(self, folder: Path, options: argparse.Namespace):
         self.folder, self.options = folder, options
-        self.datasets = options.data / constants.DATASETS
-        self.published = Published(self.datasets)
-        self.record = Ledger(
-            options.data / constants.INGESTION_RECORD, self._ingested_on_disk, IngestionEntry.of
-        )
+        self.data = DataFolder(options.data)
+        self.published = Published(self.data.datasets)
+        self.record = Ledger(self.data.ingestion_record, self._ingested_on_disk, IngestionEntry.of)
         self.published.come_after(
             entry.dataset for entry in self.record.entries.values() if entry.dataset
         )
@@ -214,7 +213,7 @@ class Ingestion:
         name = self.published.name_for(raw.digest)
         # The order of the splits is the format's.
         content = {split: raw.splits[split] for split in ("test", "train")}
-        path, description = self.datasets / f"{name}.pkl", self._description(folder, raw)
+        path, description = self.data.dataset(name), self._description(folder, raw)
         self._keep_writing(lambda: safe_pickle.publish(path, content, description, check))
         self.published.add(raw.digest, name)
         counts = self._counts(raw)
@@ -259,7 +258,7 @@ class Ingestion:
     def _recorded(self, content: str) -> str | None:
         """The dataset of that content, where its description cannot be read."""
         entry = self.record.entries.get(content)
-        there = entry and entry.dataset and (self.datasets / f"{entry.dataset}.pkl").exists()
+        there = entry and entry.dataset and self.data.dataset(entry.dataset).exists()
         return entry.dataset if there else None
 
     def _folder_key(self, folder: Path) -> str:

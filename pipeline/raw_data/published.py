@@ -12,6 +12,7 @@ from pathlib import Path
 import constants
 from pipeline.artifacts.dataset import time_name
 from pipeline.artifacts.metadata import DatasetDescription
+from pipeline.data_folder import FileState, file_state
 
 
 class Published:
@@ -24,7 +25,7 @@ class Published:
     def __init__(self, folder: Path):
         self.folder = folder
         self._listed_at = float("-inf")
-        self._contents: dict[str, tuple[tuple[int, ...], str | None]] = {}  # and files' states
+        self._contents: dict[str, tuple[FileState, str | None]] = {}  # and files' states
         self._datasets: dict[str, str] = {}  # their names, by content
         self._begun: dict[str, str] = {}  # the same for those whose description alone is there
         self._dated: set[str] = set()
@@ -103,7 +104,7 @@ class Published:
                 status = entry.stat()
             except FileNotFoundError:
                 continue  # it went while we looked
-            state = status.st_size, status.st_mtime_ns, status.st_ino
+            state = file_state(status)
             known = self._contents.get(name)
             if known is None or known[0] != state:
                 path = Path(entry.path)

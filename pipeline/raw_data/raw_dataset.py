@@ -17,6 +17,7 @@ import numpy as np
 
 import constants
 from helper import digest_of, printable
+from pipeline.data_folder import file_state
 from pipeline.raw_data.data_warnings import find_warnings
 from pipeline.raw_data.groundtruth import RawDatasetError, Row, number_labels, read_rows
 from pipeline.raw_data.image_reader import TRANSIENT_ERRNOS, ReadResult, read_raw
@@ -108,8 +109,7 @@ def _look_into(folder: Path) -> Split:
                     continue  # it went while we looked: copying tools rename their temporary files
                 if stat.S_ISREG(status.st_mode):
                     # The change time is there because a copy may set the modification time back.
-                    times = status.st_mtime_ns, status.st_ctime_ns
-                    split.files[entry.name] = (status.st_size, *times, status.st_ino)
+                    split.files[entry.name] = file_state(status)
                 else:
                     split.others.append(entry.name)
     except (FileNotFoundError, NotADirectoryError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helper import UserError, open_regular, shown
+from pipeline.data_folder import DataFolder
 
 
 class Displaced(BaseException):
@@ -77,7 +78,7 @@ class StageLock:
 
     def __init__(self, stage: str, data: Path, displaced: bool = False):
         """`displaced`: this process held the lock before, and lost it with its file."""
-        self.stage, self.path, self.displaced = stage, data / f".{stage}.lock", displaced
+        self.stage, self.path, self.displaced = stage, DataFolder(data).lock(stage), displaced
 
     def __enter__(self) -> None:
         try:

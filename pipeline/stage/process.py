@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable
 
 from helper import UserError, remove_partials, shown
+from pipeline.data_folder import DataFolder
 from pipeline.stage.lock import Displaced, StageLock, holds_lock
 from pipeline.stage.log_lines import log, start_logging
-from pipeline.stage.retry import disk_trouble, is_disk_trouble, make_folders, retry_until_disk_works
+from pipeline.stage.retry import disk_trouble, is_disk_trouble, retry_until_disk_works
 from pipeline.stage.status import status
 from pipeline.stage.terminal import INTERRUPTED
 
@@ -56,7 +57,7 @@ def _work_alone(
 ) -> bool:
     displaced = False
     while True:
-        retry_until_disk_works(lambda: make_folders(options.data), log.error, options.once)
+        retry_until_disk_works(lambda: DataFolder(options.data).make(), log.error, options.once)
         try:
             with (
                 StageLock(name, options.data, displaced),

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import constants
 from helper import UnusableFile, UserError, shown
+from pipeline.data_folder import DataFolder
 from pipeline.stage.lock import lock_held, stay_alone
 
 Given = TypeVar("Given")
@@ -76,7 +77,7 @@ def retry_until_disk_works(
             if error.errno == errno.ENOENT and (lock := lock_held()) and not made_again:
                 made_again = True
                 with suppress(OSError):  # a folder of the tree may be gone, without all others
-                    make_folders(Path(lock.path).parent)
+                    DataFolder(Path(lock.path).parent).make()
                 continue
             if once:
                 raise UserError(f"{disk_trouble(error)}.") from None
@@ -88,14 +89,3 @@ def retry_until_disk_works(
             if said:
                 say("the disk works again")
             return given
-
-
-def make_folders(data: Path) -> None:
-    """Make the data tree, as far as it is not there."""
-    for name in (
-        constants.RAW_DATASETS,
-        constants.DATASETS,
-        constants.CHECKPOINTS,
-        constants.RESULTS,
-    ):
-        (data / name).mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import constants
 from helper import shown, write_json
+from pipeline.data_folder import DataFolder
 from pipeline.stage.log_lines import log
 
 PAUSE = 0.5  # seconds between two writes
@@ -46,7 +47,7 @@ class Status:
             "started": _now(),
         }
         last_error, ended = LastError(self), threading.Event()
-        path = data / constants.STATUS / f"{stage}.json"
+        path = DataFolder(data).status(stage)
         todo = path, about, may_write, ended
         writer = threading.Thread(target=self._keep_writing, args=todo, daemon=True)
         writer.start()

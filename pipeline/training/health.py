@@ -8,6 +8,7 @@ from pathlib import Path
 import constants
 from helper import printable, read_file
 from pipeline.artifacts.metadata import StageStatus, said_in
+from pipeline.data_folder import DataFolder
 from pipeline.stage.status import STOPPED
 from pipeline.training.run_table import aligned, in_words, is_locked
 
@@ -50,7 +51,8 @@ def tell(data: Path, as_json: bool = False) -> int:
 
 def health_of(stage: str, data: Path) -> Health:
     """The kernel says whether a process works as `stage`, by the lock; what it does, its status says."""
-    lock, content = data / f".{stage}.lock", said_in(data / constants.STATUS / f"{stage}.json")
+    folder = DataFolder(data)
+    lock, content = folder.lock(stage), said_in(folder.status(stage))
     said = StageStatus.of(content)
     if not is_locked(lock):
         return _health(stage, "down", said, doing=_down(said) if content else "never started")

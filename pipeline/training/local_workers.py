@@ -10,6 +10,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from helper import remove_partials
+from pipeline.data_folder import run_folder, training_log
 from pipeline.stage import child_processes
 from pipeline.stage.lock import holds_lock
 from pipeline.stage.log_lines import log
@@ -132,13 +133,13 @@ class Worker:
         self._listening.join()
         self._connection.close()  # not whenever Python comes to collect garbage
         self._process.close()
-        _tidy(Path(self.job["checkpoint"]).with_suffix(""))
+        _tidy(run_folder(Path(self.job["checkpoint"])))
         self.progress.close()
 
     def _reason_of_death(self) -> str:
         if self.timed_out:
             return f"it took longer than the {self.timeout:g} s of --run-timeout."
-        log_file = Path(self.job["checkpoint"]).with_suffix("") / "training.log"
+        log_file = training_log(Path(self.job["checkpoint"]))
         return f"the training process {child_processes.describe_end(self._process, log_file)}"
 
 

@@ -18,11 +18,12 @@ from operator import attrgetter
 from pathlib import Path
 
 import constants
-from helper import UserError, description_path, digest_of, read_file, shown
+from helper import UserError, digest_of, read_file, shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import dataset_time
 from pipeline.artifacts.hyperparameters import SETTINGS, read_hyperparameters
 from pipeline.artifacts.metadata import DatasetDescription, read_json
+from pipeline.data_folder import DataFolder, description_path, file_state
 from pipeline.stage.text import cannot_read
 
 # A line of a model file that says its priority and nothing else.
@@ -125,7 +126,7 @@ class RunQueue:
         sets: Path = constants.HYPERPARAMETERS,
         only: dict[Path, set[str]] | None = None,
     ):
-        self.datasets, self.models, self.sets = data / constants.DATASETS, models, sets
+        self.datasets, self.models, self.sets = DataFolder(data).datasets, models, sets
         # By folder, the names that take part; all, where a folder is not there.
         self.only = only or {}
         self.problems: list[str] = []
@@ -230,7 +231,7 @@ def _stamp(files: list[os.DirEntry | None]) -> tuple[list, bool]:
     within one tick of the clock a file can change twice."""
     states = [_state(file) for file in files if file]
     settled = max(state.st_mtime for state in states) < time.time() - CLOCK_TICK
-    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states], settled
+    return [file_state(state) for state in states], settled
 
 
 def _state(file: os.DirEntry) -> os.stat_result:

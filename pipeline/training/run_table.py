@@ -7,13 +7,12 @@ from heapq import heappop, heappush
 from pathlib import Path
 from statistics import median
 
-import constants
 from helper import open_regular, printable
 from pipeline.artifacts.ledger import entries_in
 from pipeline.artifacts.metadata import AnalysisEntry, TrainingEntry
+from pipeline.data_folder import DataFolder, run_folder, training_log
 from pipeline.training import training_state
 
-LOG = "training.log"
 UNKNOWN = TrainingEntry.of({})
 HEAD = ("dataset", "model", "set", "state", "priority", "epochs", "ETA", "result")
 
@@ -44,24 +43,24 @@ def rows(runs: list, data: Path) -> list[Row]:
 
     Only reads: works while the stages run, after a crash, and with no stage running.
     """
-    entries = entries_in(data / constants.TRAINING_RECORD)
+    entries = entries_in(DataFolder(data).training_record)
     trained = {key: TrainingEntry.of(entry) for key, entry in entries.items()}
-    analyses = map(AnalysisEntry.of, entries_in(data / constants.ANALYSIS_RECORD).values())
+    analyses = map(AnalysisEntry.of, entries_in(DataFolder(data).analysis_record).values())
     analyzed = {entry.run: entry for entry in analyses}
-    checkpoints = data / constants.CHECKPOINTS
-    table = [_row(run, trained.get(run.key, UNKNOWN), analyzed, checkpoints) for run in runs]
+    table = [_row(run, trained.get(run.key, UNKNOWN), analyzed, DataFolder(data)) for run in runs]
     _estimate(table, runs, trained)
     return table
 
 
 def _row(
-    run, entry: TrainingEntry, analyzed: dict[str | None, AnalysisEntry], checkpoints: Path
+    run, entry: TrainingEntry, analyzed: dict[str | None, AnalysisEntry], data: DataFolder
 ) -> Row:
-    name = entry.name or run.name_in(checkpoints)
+    name = entry.name or run.name_in(data.checkpoints)
+    checkpoint = data.checkpoint(name)
     state, result, epochs = "waiting", "", 0
     if entry.state == "failed":
         state, result = "failed", entry.reason
-    elif entry.state == "trained" and (checkpoints / f"{name}.pkl").exists():
+    elif entry.state == "trained" and checkpoint.exists():
         state, epochs = "trained", entry.epochs or 0
         result = _figure("validation accuracy", entry.accuracy)
         analysis = analyzed.get(name)
@@ -69,9 +68,9 @@ def _row(
             state, result = "analyzed", _figure("test accuracy", analysis.accuracy)
         elif analysis and analysis.state == "failed":
             state, result = "failed", analysis.reason
-    elif (checkpoints / name).is_dir():
-        epochs = training_state.epochs_done(checkpoints / name, run.key)
-        state = "running" if is_locked(checkpoints / name / LOG) else "waiting"
+    elif run_folder(checkpoint).is_dir():
+        epochs = training_state.epochs_done(run_folder(checkpoint), run.key)
+        state = "running" if is_locked(training_log(checkpoint)) else "waiting"
     return Row(
         run.dataset.name,
         run.model.name,

@@ -5,12 +5,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import constants
 from helper import UserError
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import CheckpointDescription, TrainingEntry
+from pipeline.data_folder import DataFolder
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
 from pipeline.stage.log_lines import log
@@ -27,10 +27,8 @@ class Scheduler:
         self.queue, self.processes = queue, processes
         self.once, self.preempt = options.once, options.preempt
         self.slots = devices.worker_slots(options.workers)
-        self.checkpoints = options.data / constants.CHECKPOINTS
-        self.record = Ledger(
-            options.data / constants.TRAINING_RECORD, self._trained_on_disk, TrainingEntry.of
-        )
+        self.data = DataFolder(options.data)
+        self.record = Ledger(self.data.training_record, self._trained_on_disk, TrainingEntry.of)
         self.all_well = True
         self.seconds_per_look = 0.0
         self._listed, self._listed_at = set(), float("-inf")
@@ -71,7 +69,7 @@ class Scheduler:
         """The checkpoints there are; thousands are not listed after each epoch."""
         if time.monotonic() >= self._listed_at + constants.LOOK_AGAIN:
             self._listed_at = time.monotonic()
-            files = os.listdir(self.checkpoints)  # noqa: PTH208 - names are all it takes
+            files = os.listdir(self.data.checkpoints)  # noqa: PTH208 - names are all it takes
             self._listed = {name.removesuffix(".pkl") for name in files if name.endswith(".pkl")}
         return self._listed
 
@@ -102,7 +100,7 @@ class Scheduler:
                 time.sleep(constants.RETRY)
 
     def _start(self, run: Run) -> None:
-        name = run.name_in(self.checkpoints)
+        name = run.name_in(self.data.checkpoints)
         count = run.dataset.images
         images = "" if count is None else f"{count:,} images, "
         log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
@@ -120,8 +118,8 @@ class Scheduler:
 
     def _remove_leftovers(self) -> None:
         """What a trainer kept to go on from is of no use once there is the checkpoint."""
-        for state in self.checkpoints.glob(f"*/{training_state.FILE}"):
-            if self._checkpoint(state.parent.name).exists():
+        for state in self.data.checkpoints.glob(f"*/{training_state.FILE}"):
+            if self.data.checkpoint(state.parent.name).exists():
                 with suppress(IsADirectoryError):
                     training_state.forget(state.parent)
 
@@ -142,12 +140,9 @@ class Scheduler:
                 return True
         return False
 
-    def _checkpoint(self, name: str) -> Path:
-        return self.checkpoints / f"{name}.pkl"
-
     def _on_disk(self, name: str) -> tuple[str | None, dict]:
         """The key of the run that the checkpoint `name` is of, and its entry; None if there is none."""
-        path = self._checkpoint(name)
+        path = self.data.checkpoint(name)
         said = CheckpointDescription.beside(path) if path.exists() else None
         if said is None or said.key is None:
             return None, {}
@@ -162,7 +157,7 @@ class Scheduler:
         return said.key, entry | known
 
     def _trained_on_disk(self) -> dict[str, dict]:
-        found = (self._on_disk(path.stem) for path in self.checkpoints.glob("*.pkl"))
+        found = (self._on_disk(path.stem) for path in self.data.checkpoints.glob("*.pkl"))
         return {key: entry for key, entry in found if key}
 
     def _job(self, run: Run, name: str) -> dict:
@@ -170,7 +165,7 @@ class Scheduler:
             "name": name,
             "dataset": str(run.dataset.path),
             "model": str(run.model.path),
-            "checkpoint": str(self._checkpoint(name)),
+            "checkpoint": str(self.data.checkpoint(name)),
             "lock": lock_held(),
             "description": {
                 "key": run.key,

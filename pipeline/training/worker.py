@@ -18,10 +18,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import constants
-from helper import UserError, description_path, open_regular, printable
+from helper import UserError, open_regular, printable
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import hold_out, load_split
 from pipeline.artifacts.keras_import import import_keras
+from pipeline.data_folder import description_path, run_folder, training_log
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_works
@@ -51,7 +52,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        return Path(self.checkpoint).with_suffix("")
+        return run_folder(Path(self.checkpoint))
 
     def files(self) -> list[str]:
         """What it reads."""
@@ -70,7 +71,7 @@ def main(job: dict, connection: Connection) -> int:
     training = TrainingJob(Job(**job), report, pause)
     work_under(training.job.lock)
     try:
-        training.keep_writing(lambda: start_log(training.job.folder / "training.log"))
+        training.keep_writing(lambda: start_log(training_log(Path(training.job.checkpoint))))
         training.train()
     except UserError as error:
         report(event="failed", reason=str(error))

@@ -5,10 +5,11 @@ import time
 import pytest
 
 import data_ingestion
+from pipeline.data_folder import DataFolder
 from pipeline.raw_data import ingestion
 from pipeline.stage import lock
 from pipeline.stage.log_lines import start_logging
-from pipeline.stage.retry import make_folders, retry_until_disk_works
+from pipeline.stage.retry import retry_until_disk_works
 from pipeline.training import health
 from testkit.raw_datasets import make_raw_dataset
 
@@ -104,7 +105,7 @@ def test_in_a_folder_that_was_made_again_what_was_done_before_is_done_again(data
 
 
 def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(data, monkeypatch):
-    make_folders(data)
+    DataFolder(data).make()
     made = make_raw_dataset(data / "raw_dataset" / "colours", train=6, test=3)
     options = data_ingestion.parse(["--data", str(data), "--settle", "0"])
     start_logging("ingestion")
@@ -113,7 +114,7 @@ def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(dat
     def read_while_another_takes_over(*arguments):
         content = read(*arguments)
         put_aside(data)
-        make_folders(data)
+        DataFolder(data).make()
         (data.with_name("aside") / "raw_dataset" / "colours").rename(made)  # not one file changed
         lock.StageLock("ingestion", data).path.touch()
         return content
@@ -141,7 +142,7 @@ def test_nothing_is_written_once_the_lock_is_lost(tmp_path):
 
 
 def test_a_folder_of_the_tree_that_goes_alone_is_made_again(data, capsys):
-    make_folders(data)
+    DataFolder(data).make()
     start_logging("training")
     with lock.StageLock("training", data):
         (data / "model_checkpoints").rmdir()
@@ -188,7 +189,7 @@ def test_a_run_in_training_writes_nothing_into_the_folder_that_another_works_in(
     wait_until((data / "model_checkpoints" / run / "resume.state").exists)
     suspended(first)  # but not the process that trains
     put_aside(data)
-    make_folders(data)
+    DataFolder(data).make()
     log = data.with_name("aside") / "model_checkpoints" / run / "training.log"
     wait_until(lambda: not health.is_locked(log))  # it has ended
     assert names_in(data / "model_checkpoints") == []

@@ -97,7 +97,7 @@ def test_each_state_comes_from_what_is_on_disk(place):
         {"digest": {"state": "analyzed", "run": runs[0].plain_name, "accuracy": 0.875}},
     )
     training_state.save(checkpoints / runs[3].plain_name, runs[3].key, 4, {})
-    log = checkpoints / runs[3].plain_name / run_table.LOG
+    log = checkpoints / runs[3].plain_name / "training.log"
     log.write_text("")
     with open(log) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -129,7 +129,7 @@ def test_the_eta_counts_as_many_at_a_time_as_run_now(place):
     locks = []
     for run in runs[:2]:
         (checkpoints / run.plain_name).mkdir()
-        locks.append(open(checkpoints / run.plain_name / run_table.LOG, "w"))  # noqa: SIM115
+        locks.append(open(checkpoints / run.plain_name / "training.log", "w"))  # noqa: SIM115
         fcntl.flock(locks[-1], fcntl.LOCK_EX)
     # 40, 10, 40 and 10 epochs of 2 s each: the third takes the place of the second.
     assert [row.eta for row in place.table()] == pytest.approx([80, 20, 100, 100])
