@@ -197,8 +197,8 @@ class Everything:
         list(training.waiting())
         ingestion = Ingestion(self.data / "raw_dataset", options)
         ingestion.look()
-        ingestion.published.look_again()
-        ingestion.published.name_for("x"), ingestion._ingested_on_disk()
+        ingestion.writer.published.look_again()
+        ingestion.writer.published.name_for("x"), ingestion.writer._ingested_on_disk()
         ingestion._is_recorded(Path("x"), RawDatasetState("f"))
         self._analyze(options)
         for run in self.runs:

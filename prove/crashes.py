@@ -47,8 +47,8 @@ INGESTION_PARTS = (
     "pipeline.raw_data.ingestion:read",
     "pipeline.raw_data.ingestion:Ingestion._is_recorded",
     "pipeline.raw_data.ingestion:Ingestion._ingest",
-    "pipeline.raw_data.ingestion:Ingestion._publish",
-    "pipeline.raw_data.ingestion:Ingestion._description",
+    "pipeline.raw_data.dataset_writer:DatasetWriter.publish",
+    "pipeline.raw_data.dataset_writer:describe",
     "pipeline.raw_data.raw_dataset:rows_of",
     "pipeline.raw_data.reader_processes:read_images",
 )

@@ -64,7 +64,7 @@ WHAT_IS_DROPPED_IN = (
     ),
     _mutant(
         "a content that is there is not written again",
-        "pipeline/raw_data/ingestion.py",
+        "pipeline/raw_data/dataset_writer.py",
         "name = self.published.name_of(raw.digest)",
         "name = None",
         "once_each",
@@ -177,12 +177,12 @@ WHAT_GOES_WRONG = (
         "a dataset is written first, recorded second",
         "pipeline/raw_data/ingestion.py",
         """
-            self._publish(folder, raw, began, check)
-            self._enter(folder, state, content=raw.digest)
+            self.writer.publish(folder, raw, began, check)
+            self.writer.note(folder, state.fingerprint, content=raw.digest)
 """,
         """
-            self._enter(folder, state, content=raw.digest)
-            self._publish(folder, raw, began, check)
+            self.writer.note(folder, state.fingerprint, content=raw.digest)
+            self.writer.publish(folder, raw, began, check)
 """,
         "kill",
     ),

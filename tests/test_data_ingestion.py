@@ -172,9 +172,9 @@ def test_a_lost_or_damaged_record_costs_no_history(data, capsys):
 def test_many_that_come_at_once_are_recorded_together(ingestion, data, monkeypatch):
     for seed in range(8):
         make_raw_dataset(data / "raw_dataset" / f"{seed}", train=6, test=3, seed=seed)
-    writes, save = [], ingestion.record.save
+    writes, save = [], ingestion.writer.record.save
     monkeypatch.setattr(constants, "RECORD", 600)
-    monkeypatch.setattr(ingestion.record, "save", lambda: writes.append(save()))
+    monkeypatch.setattr(ingestion.writer.record, "save", lambda: writes.append(save()))
     ingestion.look()
     ingestion.look()
     assert len(datasets(data)) == 8
@@ -192,7 +192,7 @@ def test_dying_between_result_and_record_gives_no_second_result(data):
     def die(*_, **__):
         raise KeyboardInterrupt
 
-    dying.record.save = die
+    dying.writer.record.save = die
     with pytest.raises(KeyboardInterrupt):
         dying.look()
     assert len(datasets(data)) == 1

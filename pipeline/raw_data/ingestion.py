@@ -2,25 +2,16 @@
 
 import argparse
 import time
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy
-import PIL
-
 import constants
 from helper import UserError, shown
-from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.ledger import Ledger
-from pipeline.artifacts.metadata import IngestionEntry
 from pipeline.data_folder import DataFolder
+from pipeline.raw_data.dataset_writer import DatasetWriter
 from pipeline.raw_data.groundtruth import RawDatasetError, first_few
-from pipeline.raw_data.published import Published
 from pipeline.raw_data.raw_dataset import (
     FolderScan,
-    RawDataset,
     find_raw_datasets,
     problems,
     read,
@@ -29,7 +20,6 @@ from pipeline.raw_data.raw_dataset import (
 from pipeline.stage.lock import stay_alone
 from pipeline.stage.log_lines import log
 from pipeline.stage.progress import counted
-from pipeline.stage.retry import retry_until_disk_works
 from pipeline.stage.status import status
 from pipeline.stage.text import cannot_read
 
@@ -41,13 +31,39 @@ class RawDatasetState:
     fingerprint: str = ""
     since: float = 0.0  # when it was first seen like this
     problems: list[str] = field(default_factory=list)
-    said: str = ""
-    said_at: float = float("-inf")
     settled: bool = False  # ingested, or nothing to be done until it changes
+    _last_logged: str = ""
+    _last_logged_at: float = float("-inf")
+
+    def log_problems(self, folder: Path, stable: bool) -> None:
+        """Log them once per change; while a copy goes on, every few seconds at the most."""
+        text = " ".join(first_few(self.problems))
+        soon = time.monotonic() - self._last_logged_at < constants.SAY_AGAIN
+        if text == self._last_logged or (soon and not stable):
+            return
+        self._last_logged, self._last_logged_at = text, time.monotonic()
+        log.info("%s: not whole: %s", shown(folder), text)
 
 
 class Changed(Exception):
     """The raw dataset is no longer as it was when its reading began."""
+
+
+class StrayFiles:
+    """The files in `folder`, where only folders are looked at, such as an archive."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._known: set[Path] = set()
+
+    def report(self) -> None:
+        """Log each of them once."""
+        stray = {path for path in self.folder.glob("[!.]*") if path.is_file()}
+        for path in sorted(stray - self._known):
+            log.warning(
+                "%s is a file. Drop a folder with train/ and test/; unpack archives.", shown(path)
+            )
+        self._known = stray
 
 
 class Ingestion:
@@ -55,31 +71,26 @@ class Ingestion:
 
     def __init__(self, folder: Path, options: argparse.Namespace):
         self.folder, self.options = folder, options
-        self.data = DataFolder(options.data)
-        self.published = Published(self.data.datasets)
-        self.record = Ledger(self.data.ingestion_record, self._ingested_on_disk, IngestionEntry.of)
-        self.published.come_after(
-            entry.dataset for entry in self.record.entries.values() if entry.dataset
-        )
+        self.writer = DatasetWriter(DataFolder(options.data), options.image_size, options.once)
         self.states: dict[Path, RawDatasetState] = {}
-        self.stray_files: set[Path] = set()
-        self.recorded_at = float("-inf")
-        # The last look at a part of it took so long, and the last one at everything.
+        self.stray_files = StrayFiles(folder)
+        # Duration of the last partial scan and of the last full scan, in seconds.
         self.seconds = self.seconds_for_all = 0.0
 
     def look(self, changed: set[str] | None = None) -> float | None:
         """Look at everything, or at what has not settled and the names in `changed`, and ingest what
         is ready; returns when to look again without an event."""
         self.seconds = 0.0
-        self.published.look_again()
+        self.writer.published.look_again()
         try:
             found = find_raw_datasets(self.folder)
         except OSError:
             return constants.POLL  # the folder went; the watch makes it again
         self.states = {folder: self.states.get(folder, RawDatasetState()) for folder in found}
         for folder, state in self.states.items():
-            if not self._may_differ(folder, state, changed):
-                continue
+            known = state.settled and state.fingerprint and folder != self.folder
+            if known and changed is not None and folder.name not in changed:
+                continue  # there is nothing more to see than at the last look
             status.heartbeat()
             try:
                 self._look_at(folder, state)
@@ -91,19 +102,14 @@ class Ingestion:
             except Exception as error:  # a fault of ours: say all, and go on with the others
                 log.exception("%s: not ingested", shown(folder))
                 self._set_aside(folder, state, f"{type(error).__name__}: {error}")
-        self._save_record()
+        self.writer.save()
         if changed is None:  # which comes so rarely that no pause is needed after it
             self.seconds_for_all, self.seconds = self.seconds, 0.0
-        self._report_stray_files()
+        self.stray_files.report()
         waiting = [
             self.options.settle - (time.monotonic() - state.since) for state in self.unsettled()
         ]
         return max(0.0, min(waiting)) if waiting else None
-
-    def _may_differ(self, folder: Path, state: RawDatasetState, changed: set[str] | None) -> bool:
-        """Whether there may be more to see than at the last look."""
-        known = state.settled and state.fingerprint and folder != self.folder
-        return changed is None or not known or folder.name in changed
 
     def unsettled(self) -> list[RawDatasetState]:
         return [state for state in self.states.values() if not state.settled]
@@ -111,16 +117,14 @@ class Ingestion:
     def all_well(self) -> bool:
         return not any(state.problems for state in self.states.values())
 
-    def _report_stray_files(self) -> None:
-        """Name, once, each file that was dropped where only folders are looked at, such as an archive."""
-        stray_files = {path for path in self.folder.glob("[!.]*") if path.is_file()}
-        for path in sorted(stray_files - self.stray_files):
-            log.warning(
-                "%s is a file. Drop a folder with train/ and test/; unpack archives.", shown(path)
-            )
-        self.stray_files = stray_files
-
     def _look_at(self, folder: Path, state: RawDatasetState) -> None:
+        """Ingest a raw dataset that is complete, and take down what is missing from one that is not.
+
+        A raw dataset is complete when everything that it lists is there, when no file in it has
+        changed for `settle` seconds, and when it is the same after the reading as before. No single
+        sign would do: a copy may pause for longer, may go on in files whose names are all there, and
+        may begin anew while the images are read.
+        """
         began = time.monotonic()
         scanned = scan(folder)
         self.seconds += time.monotonic() - began
@@ -134,7 +138,7 @@ class Ingestion:
             return
         stable = time.monotonic() - state.since >= self.options.settle
         if state.problems:
-            self._say_problems(folder, state, stable)
+            state.log_problems(folder, stable)
             state.settled = stable
         elif stable:
             try:
@@ -145,29 +149,18 @@ class Ingestion:
     def _set_aside(self, folder: Path, state: RawDatasetState, problem: str) -> None:
         """Leave a raw dataset alone until it changes."""
         state.problems, state.settled = [problem], True
-        self._say_problems(folder, state, stable=True)
+        state.log_problems(folder, stable=True)
 
     def _is_recorded(self, folder: Path, state: RawDatasetState) -> bool:
         """Whether this very state of the folder was dealt with before, perhaps by an earlier process."""
-        entry = self.record.entries.get(self._folder_key(folder))
-        identity = state.fingerprint, self.options.image_size
-        if entry is None or (entry.fingerprint, entry.image_size) != identity:
+        entry = self.writer.outcome(folder, state.fingerprint)
+        if entry is None:
             return False
         state.problems = entry.problems
         if state.problems:
-            text = _joined(state.problems)
+            text = " ".join(first_few(state.problems))
             log.error("%s: not ingested before, and unchanged since: %s", shown(folder), text)
         return True
-
-    def _say_problems(self, folder: Path, state: RawDatasetState, stable: bool) -> None:
-        """Once per change; while a copy goes on, every few seconds at the most."""
-        text = _joined(state.problems)
-        if text == state.said or (
-            not stable and time.monotonic() - state.said_at < constants.SAY_AGAIN
-        ):
-            return
-        state.said, state.said_at = text, time.monotonic()
-        log.info("%s: not whole: %s", shown(folder), text)
 
     def _ingest(self, folder: Path, scanned: FolderScan, state: RawDatasetState) -> None:
         began = time.monotonic()
@@ -186,104 +179,9 @@ class Ingestion:
         except RawDatasetError as error:
             check()
             state.problems = error.problems
-            log.error("%s: not ingested: %s", shown(folder), _joined(state.problems))
-            self._enter(folder, state, problems=state.problems)
+            log.error("%s: not ingested: %s", shown(folder), " ".join(first_few(state.problems)))
+            self.writer.note(folder, state.fingerprint, problems=state.problems)
         else:
-            self._publish(folder, raw, began, check)
-            self._enter(folder, state, content=raw.digest)
+            self.writer.publish(folder, raw, began, check)
+            self.writer.note(folder, state.fingerprint, content=raw.digest)
         state.settled = True
-
-    def _publish(
-        self, folder: Path, raw: RawDataset, began: float, check: Callable[[], None]
-    ) -> None:
-        """Write the dataset, unless there is one with the same content or `check` raises."""
-        for warning in raw.warnings.values():
-            log.warning("%s: warning: %s", shown(folder), warning["text"])
-        name = self.published.name_of(raw.digest) or self._recorded(raw.digest)
-        if name:
-            check()
-            log.info("%s: same content as dataset %s, nothing new", shown(folder), name)
-        else:
-            name = self._write(folder, raw, began, check)
-        if raw.digest not in self.record.entries:
-            self.record.note(raw.digest, dataset=name)
-
-    def _write(self, folder: Path, raw: RawDataset, began: float, check: Callable[[], None]) -> str:
-        """Write the dataset and its description; returns its name."""
-        name = self.published.name_for(raw.digest)
-        # The order of the splits is the format's.
-        content = {split: raw.splits[split] for split in ("test", "train")}
-        path, description = self.data.dataset(name), self._description(folder, raw)
-        self._keep_writing(lambda: safe_pickle.publish(path, content, description, check))
-        self.published.add(raw.digest, name)
-        counts = self._counts(raw)
-        log.info(
-            "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",
-            shown(folder),
-            name,
-            time.monotonic() - began,
-            f"{counts['train']:,}",
-            f"{counts['test']:,}",
-            f"{len(raw.class_names):,}",
-        )
-        return name
-
-    def _counts(self, raw: RawDataset) -> dict[str, int]:
-        return {name: len(split["label"]) for name, split in raw.splits.items()}
-
-    def _description(self, folder: Path, raw: RawDataset) -> dict:
-        return {
-            "raw_dataset": shown(folder),
-            "content": raw.digest,
-            "counts": self._counts(raw),
-            "image_size": self.options.image_size,
-            "class_names": raw.class_names,
-            "images_per_class": {
-                name: images_per_class(split["label"].tolist(), raw.class_names)
-                for name, split in raw.splits.items()
-            },
-            "warnings": raw.warnings,
-            "versions": {
-                "pipeline": constants.VERSION,
-                "numpy": numpy.__version__,
-                "pillow": PIL.__version__,
-            },
-        }
-
-    def _ingested_on_disk(self) -> dict[str, dict]:
-        """The datasets there are, by the digest of their content."""
-        names = self.published.by_content().items()
-        return {content: {"dataset": name} for content, name in names}
-
-    def _recorded(self, content: str) -> str | None:
-        """The dataset of that content, where its description cannot be read."""
-        entry = self.record.entries.get(content)
-        there = entry and entry.dataset and self.data.dataset(entry.dataset).exists()
-        return entry.dataset if there else None
-
-    def _folder_key(self, folder: Path) -> str:
-        return f"folder {folder}"
-
-    def _enter(self, folder: Path, state: RawDatasetState, **outcome: object) -> None:
-        entry = {"fingerprint": state.fingerprint, "image_size": self.options.image_size, **outcome}
-        self.record.note(self._folder_key(folder), **entry)
-        # Of many small ones that come at once, some are recorded together: to die before costs a
-        # second look at these.
-        if time.monotonic() >= self.recorded_at + constants.RECORD:
-            self._save_record()
-
-    def _save_record(self) -> None:
-        self._keep_writing(self.record.save)
-        self.recorded_at = time.monotonic()
-
-    def _keep_writing(self, action: Callable[[], object]) -> None:
-        retry_until_disk_works(action, log.error, self.options.once)
-
-
-def images_per_class(labels: list[int], class_names: list[str]) -> dict[str, int]:
-    counts = Counter(labels)
-    return {name: counts[number] for number, name in enumerate(class_names)}
-
-
-def _joined(sentences: list[str]) -> str:
-    return " ".join(first_few(sentences))

@@ -1,0 +1,131 @@
+"""A dataset for each new content, and a record of what became of each raw dataset."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import PIL
+
+import constants
+from helper import shown
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.ledger import Ledger
+from pipeline.artifacts.metadata import IngestionEntry
+from pipeline.data_folder import DataFolder
+from pipeline.raw_data.published import Published
+from pipeline.raw_data.raw_dataset import RawDataset
+from pipeline.stage.log_lines import log
+from pipeline.stage.retry import retry_until_disk_works
+
+
+class DatasetWriter:
+    """The datasets of `data` and the ledger of ingestion, which nobody else writes."""
+
+    def __init__(self, data: DataFolder, image_size: int, once: bool):
+        self.data, self.image_size, self.once = data, image_size, once
+        self.published = Published(data.datasets)
+        self.record = Ledger(data.ingestion_record, self._ingested_on_disk, IngestionEntry.of)
+        self.published.come_after(
+            entry.dataset for entry in self.record.entries.values() if entry.dataset
+        )
+        self._saved_at = float("-inf")
+
+    def outcome(self, folder: Path, fingerprint: str) -> IngestionEntry | None:
+        """What became of this very state of a raw dataset, perhaps in an earlier process."""
+        entry = self.record.entries.get(_key(folder))
+        if entry is None or (entry.fingerprint, entry.image_size) != (fingerprint, self.image_size):
+            return None
+        return entry
+
+    def note(self, folder: Path, fingerprint: str, **outcome: object) -> None:
+        """Record what became of a raw dataset."""
+        entry = {"fingerprint": fingerprint, "image_size": self.image_size, **outcome}
+        self.record.note(_key(folder), **entry)
+        # Of many small ones that come at once, some are recorded together: to die before costs a
+        # second look at these.
+        if time.monotonic() >= self._saved_at + constants.RECORD:
+            self.save()
+
+    def save(self) -> None:
+        self._keep_writing(self.record.save)
+        self._saved_at = time.monotonic()
+
+    def publish(
+        self, folder: Path, raw: RawDataset, began: float, check: Callable[[], None]
+    ) -> None:
+        """Write the dataset, unless there is one with the same content or `check` raises."""
+        for warning in raw.warnings.values():
+            log.warning("%s: warning: %s", shown(folder), warning["text"])
+        name = self.published.name_of(raw.digest) or self._recorded(raw.digest)
+        if name:
+            check()
+            log.info("%s: same content as dataset %s, nothing new", shown(folder), name)
+        else:
+            name = self._write(folder, raw, began, check)
+        if raw.digest not in self.record.entries:
+            self.record.note(raw.digest, dataset=name)
+
+    def _write(self, folder: Path, raw: RawDataset, began: float, check: Callable[[], None]) -> str:
+        """Write the dataset and its description; returns its name."""
+        name = self.published.name_for(raw.digest)
+        # The order of the splits is the format's.
+        content = {split: raw.splits[split] for split in ("test", "train")}
+        path, description = self.data.dataset(name), describe(folder, raw, self.image_size)
+        self._keep_writing(lambda: safe_pickle.publish(path, content, description, check))
+        self.published.add(raw.digest, name)
+        log.info(
+            "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",
+            shown(folder),
+            name,
+            time.monotonic() - began,
+            f"{len(raw.splits['train']['label']):,}",
+            f"{len(raw.splits['test']['label']):,}",
+            f"{len(raw.class_names):,}",
+        )
+        return name
+
+    def _ingested_on_disk(self) -> dict[str, dict]:
+        """The datasets there are, by the digest of their content."""
+        names = self.published.by_content().items()
+        return {content: {"dataset": name} for content, name in names}
+
+    def _recorded(self, content: str) -> str | None:
+        """The dataset of that content, where its description cannot be read."""
+        entry = self.record.entries.get(content)
+        there = entry and entry.dataset and self.data.dataset(entry.dataset).exists()
+        return entry.dataset if there else None
+
+    def _keep_writing(self, action: Callable[[], object]) -> None:
+        retry_until_disk_works(action, log.error, self.once)
+
+
+def _key(folder: Path) -> str:
+    return f"folder {folder}"
+
+
+def describe(folder: Path, raw: RawDataset, image_size: int) -> dict:
+    """The description of the dataset that was read from `folder`."""
+    return {
+        "raw_dataset": shown(folder),
+        "content": raw.digest,
+        "counts": {name: len(split["label"]) for name, split in raw.splits.items()},
+        "image_size": image_size,
+        "class_names": raw.class_names,
+        "images_per_class": {
+            name: images_per_class(split["label"].tolist(), raw.class_names)
+            for name, split in raw.splits.items()
+        },
+        "warnings": raw.warnings,
+        "versions": {
+            "pipeline": constants.VERSION,
+            "numpy": numpy.__version__,
+            "pillow": PIL.__version__,
+        },
+    }
+
+
+def images_per_class(labels: list[int], class_names: list[str]) -> dict[str, int]:
+    counts = Counter(labels)
+    return {name: counts[number] for number, name in enumerate(class_names)}
