@@ -75,13 +75,46 @@ def say(status: int, sentence: str) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make a raw dataset to try everything with.")
     add = parser.add_argument
-    add("--source", choices=SOURCES, default="digits", help="where images come from (%(default)s)")
-    add("--from", dest="folder", type=Path, help="for idx: the folder with the IDX files")
-    add("--class-names", metavar="A,B,C", help="for idx: names for 0, 1, 2 (none)")
-    add("--train", type=int, metavar="N", help="training images, each class in its share (all)")
-    add("--test", type=int, metavar="N", help=f"test images, likewise (all; digits: {DIGITS_TEST})")
-    add("--output", type=Path, metavar="FOLDER", help="a new folder (data/raw_dataset/SOURCE)")
-    add("--seed", type=int, metavar="N", default=0, help="draws parts and splits (%(default)s)")
+    add(
+        "--source",
+        choices=SOURCES,
+        default="digits",
+        help="where the images come from: digits need no network, idx files lie on the disk, Keras"
+        " downloads the others (default: %(default)s)",
+    )
+    add(
+        "--from",
+        dest="folder",
+        type=Path,
+        metavar="FOLDER",
+        help="for idx: a folder with MNIST-style IDX files",
+    )
+    add("--class-names", metavar="A,B,C", help="for idx: names for the labels 0, 1, 2, ...")
+    add(
+        "--train",
+        type=int,
+        metavar="N",
+        help="so many training images, each class in its share (default: all)",
+    )
+    add(
+        "--test",
+        type=int,
+        metavar="N",
+        help=f"so many test images, likewise (default: all; for digits: {DIGITS_TEST})",
+    )
+    add(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="a new folder (default: data/raw_dataset/SOURCE)",
+    )
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        default=0,
+        help="what the parts and the split are drawn with (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     if options.source == "idx" and options.folder is None:
         parser.error("--source idx needs --from FOLDER, the folder with the IDX files")

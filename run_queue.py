@@ -44,14 +44,21 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--data", type=Path, default=constants.DATA, metavar="DIR", help="the data folder (data)")
-    add("--models-folder", type=Path, default=constants.MODELS, metavar="DIR", help="(models)")
-    sets = constants.HYPERPARAMETERS
-    add(
-        "--hyperparameters-folder", type=Path, default=sets, metavar="DIR", help="(hyperparameters)"
+    folders = (
+        ("--data", constants.DATA, "the data folder (default: data)"),
+        ("--models-folder", constants.MODELS, "where the models are (default: models)"),
+        (
+            "--hyperparameters-folder",
+            constants.HYPERPARAMETERS,
+            "where the hyperparameter sets are (default: hyperparameters)",
+        ),
     )
+    for name, default, what in folders:
+        add(name, type=Path, default=default, metavar="DIR", help=what)
     add(
-        "--health", action="store_true", help="print which stages live; exit status 1 if not all do"
+        "--health",
+        action="store_true",
+        help="print which stages are live, stuck or down instead; exit status 1 if not all are live",
     )
     add("--json", action="store_true", help="print JSON, for programs")
     return parser.parse_args(arguments)
