@@ -7,6 +7,7 @@
 #             ONLY="true_png kill" for these proofs alone
 # make lint   ruff
 # make bench  measure, beside other tools; half an hour. QUICK=1 or ONLY="product chain" make it shorter
+# make docs   write the options into docs/reference.md, as --help says them
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -64,6 +65,10 @@ benchmarks/.venv/installed: requirements.txt benchmarks/requirements.txt
 	@benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
 	  $(^:%=-r %)
 	@touch $@
+
+.PHONY: docs
+docs: .venv/installed
+	$(BIN)/python docs/write_reference.py
 
 clean:
 	rm -rf .venv benchmarks/.venv

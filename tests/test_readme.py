@@ -1,22 +1,19 @@
-"""What the README says is there, is there."""
+"""What the documents say is there, is there."""
 
 import re
 import shlex
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from docs import write_reference
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-SCRIPTS = (
-    "data_ingestion.py",
-    "model_training.py",
-    "model_analysis.py",
-    "generate_raw_dataset.py",
-    "run_queue.py",
-)
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+# What in a message of the page stands for what it is about.
+VARIES = re.compile(r"\.\.\.|\b[NM]\b|[:;]|SIGKILL|a pipe")
 
 
 def commands():
@@ -37,11 +34,10 @@ def tree():
         yield path, text
 
 
+@cache
 def options(script):
-    shown = subprocess.run(
-        [sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return set(re.findall(r"(--[a-z][a-z-]+)", shown.stdout.split("options:")[1]))
+    shown = write_reference.help_of(script)
+    return set(re.findall(r"(--[a-z][a-z-]+)", shown.split("options:")[1]))
 
 
 def test_each_command_exists():
@@ -59,17 +55,42 @@ def test_each_command_exists():
                 assert (ROOT / arguments[0]).is_file(), command
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_reference_has_the_options_as_help_says_them():
+    assert write_reference.with_options(REFERENCE) == REFERENCE, "make docs writes them"
+
+
+def test_the_reference_has_each_script():
+    programs = {
+        path.name
+        for path in ROOT.glob("*.py")
+        if re.search(r"ArgumentParser\(|stage_parser\(", path.read_text())
+    }
+    assert len(programs) > 4
+    assert set(write_reference.SCRIPTS) == programs
+
+
+@pytest.mark.parametrize("script", write_reference.SCRIPTS)
 def test_each_option_is_described_and_no_other(script):
-    section = README.split("## Options")[1].split("\n## ")[0]
-    shared, *rest = re.split(r"^`([a-z_]+\.py)`$", section, flags=re.MULTILINE)
-    own = dict(zip(rest[::2], rest[1::2], strict=True))
-    described = set(re.findall(r"`(--[a-z-]+)", own.get(script, "")))
-    if script in ("generate_raw_dataset.py", "run_queue.py"):
-        described.add("--help")
-    else:
-        described |= set(re.findall(r"`(--[a-z-]+)", shared))
+    section = REFERENCE.split(f"### {script}\n")[1].split("\n##")[0]
+    rows = re.findall(r"^\| `(.+?)` \| (.*) \|$", section, re.MULTILINE)
+    described = {name for names, _ in rows for name in re.findall(r"--[a-z-]+", names)}
     assert described == options(script)
+    assert all(text for _, text in rows)
+
+
+def test_each_message_in_the_troubleshooting_is_one_that_the_program_writes():
+    sources = [*ROOT.glob("*.py"), *ROOT.glob("pipeline/**/*.py")]
+    # A sentence that goes on in the next line of the source is one sentence.
+    program = "".join(re.sub(r'"\n\s*f?"', "", path.read_text()) for path in sources)
+    messages = re.findall(r'"([^"]+)"', REFERENCE.split("## Troubleshooting")[1])
+    parts = [
+        part
+        for message in messages
+        for part in VARIES.split(" ".join(message.split()))
+        if len(part.strip()) > 5
+    ]
+    assert len(parts) > 8
+    assert [part for part in parts if part.strip() not in program] == []
 
 
 def test_each_file_of_the_tree_exists_and_none_is_missing():
