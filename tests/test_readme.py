@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def commands():
 
 def tree():
     """(path, what it is) of each line of the tree of files; a line lies in the folder above it."""
-    block = README.split("## The files")[1].split("```")[1]
+    block = (ROOT / "docs" / "architecture.md").read_text().split("## The files")[1].split("```")[1]
     folders = {0: ""}  # by how far a line in it is indented
     for line in block.strip("\n").splitlines():
         indent, (name, text) = len(line) - len(line.lstrip()), line.split(maxsplit=1)
@@ -94,17 +95,18 @@ def test_each_message_in_the_troubleshooting_is_one_that_the_program_writes():
 
 
 def test_each_file_of_the_tree_exists_and_none_is_missing():
-    described = dict(tree())
+    described = Counter(path for path, _ in tree())
+    assert set(described.values()) == {1}
     for path in described:
         assert (ROOT / path).exists(), path
-    modules = {
+    files = {
         str(path.relative_to(ROOT))
-        for pattern in ("*.py", "pipeline/**/*.py")
+        for pattern in ("*.py", "*.md", "pipeline/**/*.py", "docs/*.*")
         for path in ROOT.glob(pattern)
         if path.name != "__init__.py"
     }
-    assert len(modules) > 40
-    assert modules <= set(described)
+    assert len(files) > 60
+    assert files <= set(described)
 
 
 def test_each_link_leads_somewhere():
