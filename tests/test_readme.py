@@ -2,30 +2,44 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from docs import write_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+# Not CHANGELOG.md, which may speak of what is gone.
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for pattern in ("*.md", "docs/*.md", "data/*.md", "models/*.md", "hyperparameters/*.md")
+    for path in sorted(ROOT.glob(pattern))
+    if path.name != "CHANGELOG.md"
+}
 # What in a message of the page stands for what it is about.
 VARIES = re.compile(r"\.\.\.|\b[NM]\b|[:;]|SIGKILL|a pipe")
+MOST_WORDS = 1800  # in README, as `wc -w` counts
 
 
 def commands():
-    """The indented lines that are commands."""
-    lines = re.findall(r"^    ((?:make |\.venv/bin/)\S.*)$", README, re.MULTILINE)
-    return [line.split("#")[0].strip() for line in lines] + ["make demo", "make test"]
+    """(page, command) of each indented line that is a command, and of each `make ...` in a sentence."""
+    for page, text in PAGES.items():
+        for line in re.findall(r"^    ((?:make |\.venv/bin/)\S.*)$", text, re.MULTILINE):
+            yield page, line.split("#")[0].strip()
+        for line in re.findall(r"`(make\s[^`]+)`", text):
+            yield page, " ".join(line.split())
 
 
 def tree():
     """(path, what it is) of each line of the tree of files; a line lies in the folder above it."""
-    block = (ROOT / "docs" / "architecture.md").read_text().split("## The files")[1].split("```")[1]
+    block = PAGES["docs/architecture.md"].split("## The files")[1].split("```")[1]
     folders = {0: ""}  # by how far a line in it is indented
     for line in block.strip("\n").splitlines():
         indent, (name, text) = len(line) - len(line.lstrip()), line.split(maxsplit=1)
@@ -41,19 +55,48 @@ def options(script):
     return set(re.findall(r"(--[a-z][a-z-]+)", shown.split("options:")[1]))
 
 
+def links():
+    """(page, target) of each link that leads to a file or a heading, not to another site."""
+    for page, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if "://" not in target:
+                yield page, target
+
+
+def headings(text):
+    """The anchors of a page's headings, as GitHub names them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def test_the_readme_is_short():
+    assert 300 < len(README.split()) <= MOST_WORDS
+
+
+def test_the_first_screen_has_the_picture_and_both_commands():
+    first_screen = "\n".join(README.splitlines()[:20])
+    for part in ("![", "    make demo ", "    make test "):
+        assert part in first_screen
+
+
 def test_each_command_exists():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     programs = {"python", "tensorboard"}
-    found = commands()
-    assert {"make demo", "make test", "make run"} <= set(found)
-    for command in found:
+    found = list(commands())
+    assert {("README.md", f"make {target}") for target in ("demo", "test", "run")} <= set(found)
+    assert len({page for page, _ in found}) > 3
+    assert len(found) > 25
+    for page, command in found:
         program, *arguments = shlex.split(command)
         if program == "make":
-            assert set(arguments) <= targets, command
-        else:
-            assert Path(program).name in programs, command
-            if Path(program).name == "python":
-                assert (ROOT / arguments[0]).is_file(), command
+            named = {argument for argument in arguments if "=" not in argument}
+            assert named <= targets, f"{page}: {command}"
+            continue
+        assert Path(program).name in programs, f"{page}: {command}"
+        if Path(program).name == "python" and arguments[0] != "-m":
+            assert (ROOT / arguments[0]).is_file(), f"{page}: {command}"
+            named = {argument for argument in arguments if argument.startswith("--")}
+            assert named <= options(arguments[0]), f"{page}: {command}"
 
 
 def test_the_reference_has_the_options_as_help_says_them():
@@ -79,19 +122,18 @@ def test_each_option_is_described_and_no_other(script):
     assert all(text for _, text in rows)
 
 
-def test_each_message_in_the_troubleshooting_is_one_that_the_program_writes():
-    sources = [*ROOT.glob("*.py"), *ROOT.glob("pipeline/**/*.py")]
-    # A sentence that goes on in the next line of the source is one sentence.
-    program = "".join(re.sub(r'"\n\s*f?"', "", path.read_text()) for path in sources)
-    messages = re.findall(r'"([^"]+)"', REFERENCE.split("## Troubleshooting")[1])
-    parts = [
-        part
-        for message in messages
-        for part in VARIES.split(" ".join(message.split()))
-        if len(part.strip()) > 5
-    ]
-    assert len(parts) > 8
-    assert [part for part in parts if part.strip() not in program] == []
+def test_each_option_that_a_document_speaks_of_exists():
+    known = set().union(*map(options, write_reference.SCRIPTS))
+    known |= {"--few"}  # of python -m prove
+    named = {
+        (page, name)
+        for page, text in PAGES.items()
+        for span in re.findall(r"`([^`\n]+)`", text)
+        for name in re.findall(r"(?<![\w-])--[a-z-]+", span)
+        if "tensorboard" not in span
+    }
+    assert len({name for _, name in named}) > 10
+    assert {(page, name) for page, name in named if name not in known} == set()
 
 
 def test_each_file_of_the_tree_exists_and_none_is_missing():
@@ -110,8 +152,77 @@ def test_each_file_of_the_tree_exists_and_none_is_missing():
 
 
 def test_each_link_leads_somewhere():
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+    found = list(links())
+    assert len(found) > 30
+    assert {"README.md", "CONTRIBUTING.md", "docs/architecture.md"} <= {page for page, _ in found}
+    for page, target in found:
+        path, _, anchor = target.partition("#")
+        leads_to = (ROOT / page).parent / path if path else ROOT / page
+        assert leads_to.exists(), f"{page}: {target}"
+        assert not anchor or anchor in headings(leads_to.read_text()), f"{page}: {target}"
+
+
+def test_the_readme_leads_to_each_document():
+    reached = {target.partition("#")[0] for page, target in links() if page == "README.md"}
+    wanted = {page for page in PAGES if page.startswith("docs/")} | {"CONTRIBUTING.md"}
+    assert len(wanted) > 4
+    assert wanted <= reached
+
+
+def test_each_program_that_a_document_names_exists():
+    named = {
+        (page, path)
+        for page, text in PAGES.items()
+        for path in re.findall(r"`((?:\w+/)*\w+\.py)`", text)
+    }
+    assert len(named) > 40
+    assert {f"{page}: {path}" for page, path in named if not (ROOT / path).exists()} == set()
+
+
+def test_each_message_in_the_troubleshooting_is_one_that_the_program_writes():
+    sources = [*ROOT.glob("*.py"), *ROOT.glob("pipeline/**/*.py")]
+    # A sentence that goes on in the next line of the source is one sentence.
+    program = "".join(re.sub(r'"\n\s*f?"', "", path.read_text()) for path in sources)
+    messages = re.findall(r'"([^"]+)"', REFERENCE.split("## Troubleshooting")[1])
+    parts = [
+        part
+        for message in messages
+        for part in VARIES.split(" ".join(message.split()))
+        if len(part.strip()) > 5
+    ]
+    assert len(parts) > 8
+    assert [part for part in parts if part.strip() not in program] == []
+
+
+def test_each_figure_of_speed_was_measured():
+    section = README.split("## How fast it is\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    figures = {
+        figure
+        for row in rows
+        for cell in row.split("|")[2:]
+        for figure in re.findall(r"[\d,.]*\d(?= s\b| images/s)", cell)
+    }
+    assert len(figures) > 8
+    measured = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    assert {figure for figure in figures if not re.search(rf"\b{figure}\b", measured)} == set()
+
+
+@pytest.mark.slow
+def test_the_lines_that_convert_pictures_give_a_raw_dataset(tmp_path):
+    program = README.split("I have my own pictures")[1].split("```python\n")[1].split("```")[0]
+    for number in range(20):
+        folder = tmp_path / "my_photos" / ("cat" if number < 10 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (10 * number, 0, 0)).save(folder / f"{number}.jpg")
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    (tmp_path / "data" / "raw_dataset").mkdir(parents=True)
+    (tmp_path / "my_images").rename(tmp_path / "data" / "raw_dataset" / "my_images")
+    ingestion = [sys.executable, "data_ingestion.py", "--data", str(tmp_path / "data"), "--once"]
+    ended = subprocess.run(
+        [*ingestion, "--settle", "0"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "16 training and 4 test images of 2 classes" in ended.stdout + ended.stderr
 
 
 def test_each_page_of_a_folder_names_what_is_shipped():
