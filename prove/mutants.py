@@ -221,7 +221,7 @@ WHAT_GOES_WRONG = (
     _mutant(
         "a checkpoint that is there is not trained again",
         "pipeline/training/scheduler.py",
-        "elif run.key not in busy and not self._adopt(run):",
+        "elif run.key not in busy and not self.record.adopt(run):",
         "elif run.key not in busy:",
         "kill",
     ),

@@ -43,27 +43,14 @@ class CrossTest:
         return {blamed: [states[path] for path in blamed] for blamed in (both[:1], both[1:], both)}
 
 
-class CrossEvaluation:
-    """Which models and datasets take part, and doing the next test."""
+class Participants:
+    """The datasets and the runs that take part, of those that the catalog and the leaderboard have."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        leaderboard: Leaderboard,
-        evaluator: Evaluator,
-        results: Path,
-        once: bool,
-    ):
-        self.catalog, self.leaderboard, self.evaluator = catalog, leaderboard, evaluator
-        self.results, self.once = results, once
-        remove_partials(self.catalog.data.results_on_other_datasets)
-        self.all_well = True
-        self._failed: dict[tuple[Path, ...], list] = {}  # files that are no good, in that state
-        self._kinds: dict[str, Kind] = {}  # of datasets, as their pickles say
-        self._splits: dict[str, dict[str, np.ndarray]] = {}
+    def __init__(self, catalog: Catalog, leaderboard: Leaderboard):
+        self.catalog, self.leaderboard = catalog, leaderboard
 
     def datasets(self) -> list[Dataset]:
-        """Those that take part, the oldest first. The same content under two names is one."""
+        """The oldest first. The same content under two names is one."""
         there = [one for one in self.catalog.datasets.values() if one.name[0] not in "_."]
         described_last = sorted(there, key=lambda one: one.kind is not None)
         found = {one.sha256: one for one in described_last}.values()
@@ -71,7 +58,7 @@ class CrossEvaluation:
         return by_age[-MOST_DATASETS:]
 
     def standings(self) -> list[Standing]:
-        """The runs that take part, in the leaderboard's order: those whose checkpoint is there."""
+        """The runs in the leaderboard's order: those whose checkpoint is there."""
         checkpoints = {one.run: one for one in self.catalog.checkpoints}
         found = []
         for standing in self.leaderboard.standings:
@@ -87,10 +74,33 @@ class CrossEvaluation:
             return ""
         return f"only the {MOST_DATASETS} newest datasets and the {MOST_RUNS} best runs on each take part"
 
+
+class CrossEvaluation:
+    """Which test is due, and doing it."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        leaderboard: Leaderboard,
+        evaluator: Evaluator,
+        results: Path,
+        once: bool,
+    ):
+        self.catalog, self.evaluator = catalog, evaluator
+        self.participants = Participants(catalog, leaderboard)
+        self.results, self.once = results, once
+        remove_partials(self.catalog.data.results_on_other_datasets)
+        self.all_well = True
+        self._failed: dict[tuple[Path, ...], list] = {}  # files that are no good, in that state
+        self._kinds: dict[str, Kind] = {}  # of datasets, as their pickles say
+        self._splits: dict[str, dict[str, np.ndarray]] = {}
+
     def next_test(self) -> CrossTest | None:
         """The next test. Those of one model follow each other, as loading it takes longest."""
-        newest_first = self.datasets()[::-1]
-        for report in chain.from_iterable(standing.reports for standing in self.standings()):
+        newest_first = self.participants.datasets()[::-1]
+        for report in chain.from_iterable(
+            standing.reports for standing in self.participants.standings()
+        ):
             for dataset in newest_first:
                 test = CrossTest(report, self.catalog.data.checkpoint(report.run), dataset)
                 if self._is_to_do(test):
@@ -190,7 +200,7 @@ def _is_on(report: Report, checkpoint: Checkpoint | None) -> bool:
 
 
 def _check_unchanged(path: Path, sha256: str) -> None:
-    """What was just read must not count for what was there when we looked."""
+    """A dataset that changes between the listing and the test must not count under its old digest."""
     if safe_pickle.digest(path) != sha256:
         raise FileNotFoundError(f"{path} was replaced")
 

@@ -57,7 +57,10 @@ class ModelsByDatasets:
 
     def _matrix(self) -> Matrix | None:
         """What there is to show; None where no model was tested on another dataset."""
-        standings, datasets = self.cross_evaluation.standings(), self.cross_evaluation.datasets()
+        standings, datasets = (
+            self.cross_evaluation.participants.standings(),
+            self.cross_evaluation.participants.datasets(),
+        )
         reports = [report for standing in standings for report in standing.reports]
         tested = {sha256 for report in reports for sha256 in self._accuracies(report)}
         if not tested & {dataset.sha256 for dataset in datasets}:
@@ -68,7 +71,7 @@ class ModelsByDatasets:
         return Matrix(
             [dataset.name for dataset in columns],
             [group for group in groups if group.reports],
-            self.cross_evaluation.limits(),
+            self.cross_evaluation.participants.limits(),
         )
 
     def _group(self, standing: Standing, columns: list[Dataset]) -> Group:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from watchdog import events
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 import constants
@@ -52,6 +51,37 @@ class _Waker(events.FileSystemEventHandler):
             self.changed(paths)
 
 
+class _LiveObserver:
+    """watchdog's observer of `folders`, which tells `changed` the paths of each event.
+
+    Raises:
+        OSError: one of the folders cannot be watched.
+    """
+
+    def __init__(self, folders: list[Path], recursive: bool, changed: Callable[[list[str]], None]):
+        _set_up_watchdog()
+        before = set(threading.enumerate())
+        self._observer, waker = Observer(), _Waker(changed)
+        try:
+            for folder in folders:
+                self._observer.schedule(
+                    waker, str(folder), recursive=recursive, event_filter=CHANGES
+                )
+            self._observer.start()
+        except OSError:
+            self._observer.stop()  # what it has begun already
+            raise
+        self._threads = set(threading.enumerate()) - before
+
+    def is_alive(self) -> bool:
+        """Whether all of its threads are: each may die alone, without a word."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        self._observer.stop()
+        self._observer.join(constants.STOP)
+
+
 class FolderWatch:
     """Wakes its owner when something in `folders` (and below, with `recursive`) may have changed.
 
@@ -66,8 +96,7 @@ class FolderWatch:
         self.changed: set[str] | None = None
         self._noted, self._lock, self._woken = set(), threading.Lock(), threading.Event()
         self._said = time.monotonic()
-        self._observer: BaseObserver | None = None
-        self._threads: set[threading.Thread] = set()  # all of the observer's; each may die alone
+        self._observer: _LiveObserver | None = None
         self._watched: list[tuple[int, int] | None] = []
         self._trouble = ""
         self._mend()
@@ -121,7 +150,8 @@ class FolderWatch:
     def _mend(self) -> bool:
         """Watch (again) what is not watched: at the start, after a folder was replaced or a thread died."""
         now = [_identity(folder) for folder in self.folders]
-        if now == self._watched and (self.poll or self._alive()):
+        alive = self._observer is not None and self._observer.is_alive()
+        if now == self._watched and (self.poll or alive):
             return False
         self._say_what_happened(now)
         self._stop()
@@ -142,7 +172,7 @@ class FolderWatch:
             for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)
             if not self.poll:
-                self._observer = self._observe()
+                self._observer = _LiveObserver(self.folders, self.recursive, self._note_change)
             self._say_once("")
         except OSError as error:
             place = Path(error.filename or self.folders[0])
@@ -152,29 +182,9 @@ class FolderWatch:
             )
         self._watched = [_identity(folder) for folder in self.folders]
 
-    def _observe(self) -> BaseObserver:
-        _set_up_watchdog()
-        before = set(threading.enumerate())
-        observer, waker = Observer(), _Waker(self._note_change)
-        try:
-            for folder in self.folders:
-                observer.schedule(
-                    waker, str(folder), recursive=self.recursive, event_filter=CHANGES
-                )
-            observer.start()
-        except OSError:
-            observer.stop()  # what it has begun already
-            raise
-        self._threads = set(threading.enumerate()) - before
-        return observer
-
-    def _alive(self) -> bool:
-        return self._observer is not None and all(thread.is_alive() for thread in self._threads)
-
     def _stop(self) -> None:
         if self._observer is not None:
             self._observer.stop()
-            self._observer.join(constants.STOP)
             self._observer = None
 
     def _say_once(self, trouble: str) -> None:

@@ -20,6 +20,71 @@ from pipeline.training.local_workers import LocalWorkers
 from pipeline.training.run_queue import Run, RunQueue
 
 
+class TrainingRecord:
+    """The ledger of training, and the checkpoints that there are."""
+
+    def __init__(self, data: DataFolder, once: bool):
+        self.data, self.once = data, once
+        self.ledger = Ledger(data.training_record, self._trained_on_disk, TrainingEntry.of)
+        self._listed: set[str] = set()
+        self._listed_at = float("-inf")
+
+    def entry(self, run: Run) -> TrainingEntry | None:
+        return self.ledger.entries.get(run.key)
+
+    def enter(self, run: Run, **entry: object) -> None:
+        retry_until_disk_works(lambda: self.ledger.record(run.key, **entry), log.error, self.once)
+
+    def adopt(self, run: Run) -> bool:
+        """Enter the checkpoint of `run`, if there is one: just made, or before an earlier process died."""
+        for name in run.names:
+            key, entry = self._on_disk(name)
+            if key == run.key:
+                self.enter(run, **entry)
+                self._listed.add(name)
+                return True
+        return False
+
+    def checkpoint_names(self) -> set[str]:
+        """The checkpoints there are; thousands are not listed after each epoch."""
+        if time.monotonic() >= self._listed_at + constants.LOOK_AGAIN:
+            self._listed_at = time.monotonic()
+            files = os.listdir(self.data.checkpoints)  # noqa: PTH208 - names are all it takes
+            self._listed = {name.removesuffix(".pkl") for name in files if name.endswith(".pkl")}
+        return self._listed
+
+    def forget_failed(self) -> None:
+        failed = [key for key, entry in self.ledger.entries.items() if entry.state == "failed"]
+        retry_until_disk_works(lambda: self.ledger.forget(*failed), log.error, self.once)
+
+    def remove_leftovers(self) -> None:
+        """What a trainer kept to go on from is of no use once there is the checkpoint."""
+        for state in self.data.checkpoints.glob(f"*/{training_state.FILE}"):
+            if self.data.checkpoint(state.parent.name).exists():
+                with suppress(IsADirectoryError):
+                    training_state.forget(state.parent)
+
+    def _on_disk(self, name: str) -> tuple[str | None, dict]:
+        """The key of the run that the checkpoint `name` is of, and its entry; None if there is none."""
+        path = self.data.checkpoint(name)
+        said = CheckpointDescription.beside(path) if path.exists() else None
+        if said is None or said.key is None:
+            return None, {}
+        entry = {"state": "trained", "name": name, "accuracy": said.accuracy}
+        figures = {
+            "model": said.model,
+            "seconds": said.seconds,
+            "images": said.images,
+            "epochs": said.epochs,
+        }
+        known = {key: figure for key, figure in figures.items() if figure is not None}
+        return said.key, entry | known
+
+    def _trained_on_disk(self) -> dict[str, dict]:
+        found = (self._on_disk(path.stem) for path in self.data.checkpoints.glob("*.pkl"))
+        return {key: entry for key, entry in found if key}
+
+
 class Scheduler:
     """Which runs are done, and doing the next ones."""
 
@@ -28,14 +93,13 @@ class Scheduler:
         self.once, self.preempt = options.once, options.preempt
         self.slots = devices.worker_slots(options.workers)
         self.data = DataFolder(options.data)
-        self.record = Ledger(self.data.training_record, self._trained_on_disk, TrainingEntry.of)
+        self.record = TrainingRecord(self.data, self.once)
         self.all_well = True
         self.seconds_per_look = 0.0
-        self._listed, self._listed_at = set(), float("-inf")
         self._problems: list[str] = []
-        self._remove_leftovers()
+        self.record.remove_leftovers()
         if options.retry_failed:
-            self._forget_failed()
+            self.record.forget_failed()
 
     def start_what_fits(self) -> None:
         """Start the most urgent runs that wait, as far as there are free slots."""
@@ -50,28 +114,26 @@ class Scheduler:
         self.seconds_per_look = time.thread_time() - began
 
     def waiting(self) -> Iterator[Run]:
-        """The runs that are neither trained nor failed nor being trained, the most urgent first."""
+        """The runs that are neither trained nor failed nor being trained, the most urgent first.
+
+        The queue is computed afresh here, each time a slot is free: a file that was dropped or removed
+        since the last choice counts in this one. What is on disk decides before what is recorded: a
+        run whose checkpoint was deleted is trained again, and one whose checkpoint is there, though
+        the process that made it died before it could say so, is not.
+        """
         runs = self.queue.look()
-        self._say_problems()
-        there = self._checkpoint_names()
+        self._log_problems()
+        there = self.record.checkpoint_names()
         busy = {process.run.key for process in self.processes.running}
         for run in runs:
-            entry = self.record.entries.get(run.key)
+            entry = self.record.entry(run)
             state = entry and entry.state
             if state == "trained" and entry.name in there:
-                continue  # a checkpoint that somebody deleted is trained again
+                continue
             if state == "failed":
                 self.all_well = False
-            elif run.key not in busy and not self._adopt(run):
+            elif run.key not in busy and not self.record.adopt(run):
                 yield run
-
-    def _checkpoint_names(self) -> set[str]:
-        """The checkpoints there are; thousands are not listed after each epoch."""
-        if time.monotonic() >= self._listed_at + constants.LOOK_AGAIN:
-            self._listed_at = time.monotonic()
-            files = os.listdir(self.data.checkpoints)  # noqa: PTH208 - names are all it takes
-            self._listed = {name.removesuffix(".pkl") for name in files if name.endswith(".pkl")}
-        return self._listed
 
     def take_reports(self) -> bool:
         """Record what became of runs. Returns whether one ended or finished an epoch: a time to choose."""
@@ -82,7 +144,7 @@ class Scheduler:
         return bool(reports)
 
     def _record(self, run: Run, name: str, outcome: dict) -> None:
-        adopted = retry_until_disk_works(lambda: self._adopt(run), log.error, self.once)
+        adopted = retry_until_disk_works(lambda: self.record.adopt(run), log.error, self.once)
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
@@ -90,7 +152,7 @@ class Scheduler:
                 log.info("%s: trained", name)
             case "failed":
                 log.error("%s: failed: %s", name, outcome["reason"])
-                self._enter(run, state="failed", name=name, reason=outcome["reason"])
+                self.record.enter(run, state="failed", name=name, reason=outcome["reason"])
             case "paused":
                 log.info("%s: paused after epoch %d for a newer dataset", name, outcome["epoch"])
             case "retry_later":  # not the run's fault: it is tried again, if it is still there
@@ -116,50 +178,6 @@ class Scheduler:
         if oldest.run.dataset.time < run.dataset.time:
             oldest.pause()
 
-    def _remove_leftovers(self) -> None:
-        """What a trainer kept to go on from is of no use once there is the checkpoint."""
-        for state in self.data.checkpoints.glob(f"*/{training_state.FILE}"):
-            if self.data.checkpoint(state.parent.name).exists():
-                with suppress(IsADirectoryError):
-                    training_state.forget(state.parent)
-
-    def _forget_failed(self) -> None:
-        failed = [key for key, entry in self.record.entries.items() if entry.state == "failed"]
-        retry_until_disk_works(lambda: self.record.forget(*failed), log.error, self.once)
-
-    def _enter(self, run: Run, **entry: object) -> None:
-        retry_until_disk_works(lambda: self.record.record(run.key, **entry), log.error, self.once)
-
-    def _adopt(self, run: Run) -> bool:
-        """Enter the checkpoint of `run`, if there is one: just made, or before an earlier process died."""
-        for name in run.names:
-            key, entry = self._on_disk(name)
-            if key == run.key:
-                self._enter(run, **entry)
-                self._listed.add(name)
-                return True
-        return False
-
-    def _on_disk(self, name: str) -> tuple[str | None, dict]:
-        """The key of the run that the checkpoint `name` is of, and its entry; None if there is none."""
-        path = self.data.checkpoint(name)
-        said = CheckpointDescription.beside(path) if path.exists() else None
-        if said is None or said.key is None:
-            return None, {}
-        entry = {"state": "trained", "name": name, "accuracy": said.accuracy}
-        figures = {
-            "model": said.model,
-            "seconds": said.seconds,
-            "images": said.images,
-            "epochs": said.epochs,
-        }
-        known = {key: figure for key, figure in figures.items() if figure is not None}
-        return said.key, entry | known
-
-    def _trained_on_disk(self) -> dict[str, dict]:
-        found = (self._on_disk(path.stem) for path in self.data.checkpoints.glob("*.pkl"))
-        return {key: entry for key, entry in found if key}
-
     def _job(self, run: Run, name: str) -> dict:
         return {
             "name": name,
@@ -179,7 +197,7 @@ class Scheduler:
             },
         }
 
-    def _say_problems(self) -> None:
+    def _log_problems(self) -> None:
         """Name each file that cannot take part, once per change."""
         for problem in self.queue.problems:
             self.all_well = False

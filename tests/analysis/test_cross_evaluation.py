@@ -505,7 +505,7 @@ def test_of_very_many_the_newest_datasets_and_the_best_models_take_part(data, mo
     )
     assert {run[28] for run, _ in done} == {"2", "3"}
     assert list(matrix(data).columns) == [year(2), year(3), year(4)]
-    assert Turn(data).tests.limits() == (
+    assert Turn(data).tests.participants.limits() == (
         "only the 3 newest datasets and the 2 best runs on each take part"
     )
 
