@@ -194,14 +194,14 @@ def test_ctrl_c_leaves_nothing_but_one_line(tmp_path):
 
 
 def test_an_interrupt_between_two_images_leaves_nothing(tmp_path, monkeypatch, capsys):
-    block, numbers = generate_raw_dataset.block, itertools.count()
+    save, numbers = Image.Image.save, itertools.count()
 
-    def interrupt(content):
+    def interrupt(image, *arguments, **keywords):
         if next(numbers) == 1450:  # the training images are whole by then
             raise KeyboardInterrupt
-        return block(content)
+        save(image, *arguments, **keywords)
 
-    monkeypatch.setattr(generate_raw_dataset, "block", interrupt)
+    monkeypatch.setattr(Image.Image, "save", interrupt)
     assert generate("--output", tmp_path / "d") == 130
     assert capsys.readouterr().err == f"stopped; {tmp_path / 'd'} was not written\n"
     assert list(tmp_path.iterdir()) == []
