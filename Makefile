@@ -11,6 +11,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo run test quick prove prove-the-proofs lint format bench clean
 
@@ -40,20 +41,22 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than 3.11. Name a newer one: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || \
+	  echo "$(PYTHON) is newer than 3.13: TensorFlow may not be built for it. If so: make clean, make PYTHON=python3.13 ..."
 	@echo "setting up .venv (once; downloads about 700 MB)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python $(INSTALL) -c constraints.txt -r requirements.txt
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python $(INSTALL) -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
 .venv/installed-prove: requirements-prove.txt .venv/installed-dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-prove.txt
+	@$(BIN)/python $(INSTALL) -c constraints.txt -r requirements-prove.txt
 	@touch $@
 
 bench: benchmarks/.venv/installed
@@ -62,8 +65,7 @@ bench: benchmarks/.venv/installed
 benchmarks/.venv/installed: requirements.txt benchmarks/requirements.txt
 	@echo "setting up benchmarks/.venv, with the tools to compare with (once)"
 	@$(PYTHON) -m venv benchmarks/.venv
-	@benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-	  $(^:%=-r %)
+	@benchmarks/.venv/bin/python $(INSTALL) $(^:%=-r %)
 	@touch $@
 
 .PHONY: docs

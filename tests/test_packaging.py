@@ -1,9 +1,11 @@
-"""What an installation is made of: each module, each requirement."""
+"""What an installation is made of: each module, each requirement, in the versions that were tested."""
 
 import tomllib
 from fnmatch import fnmatch
 
+import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import constants
@@ -13,12 +15,25 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 EXTRAS = SETUPTOOLS["dynamic"]["optional-dependencies"]
 FILES = sorted(path.name for path in ROOT.glob("requirements*.txt"))
+PYTHONS = ("3.11", "3.12", "3.13")  # TensorFlow has no release for 3.14 yet
 
 
 def requirements(name):
     """What a file of requirements lists, one a line; pip's options, such as -r, are no requirements."""
     lines = [line.split(" #")[0].strip() for line in (ROOT / name).read_text().splitlines()]
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def pins(python):
+    """The version of each library in constraints.txt for a version of Python."""
+    kept = {}
+    for pin in requirements("constraints.txt"):
+        [exact] = pin.specifier
+        assert exact.operator == "==" and not exact.version.endswith("*"), pin
+        if pin.marker is None or pin.marker.evaluate({"python_version": python}):
+            assert canonicalize_name(pin.name) not in kept, pin
+            kept[canonicalize_name(pin.name)] = Version(exact.version)
+    return kept
 
 
 def test_each_module_is_installed_and_nothing_else():
@@ -51,6 +66,14 @@ def test_each_file_of_requirements_is_installed_with_its_extra():
     for extra, files in EXTRAS.items():
         assert f"requirements-{extra}.txt" in files["file"]
     assert all(requirements(name) for name in FILES)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_each_requirement_is_pinned_to_a_version_that_it_allows(python):
+    wanted = [one for name in FILES for one in requirements(name)]
+    assert len(wanted) > 15
+    for one in wanted:
+        assert pins(python)[canonicalize_name(one.name)] in one.specifier, one
 
 
 def test_coverage_is_measured_of_all_that_is_installed():
