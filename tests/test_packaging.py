@@ -1,5 +1,6 @@
 """What an installation is made of: each module, each requirement, in the versions that were tested."""
 
+import re
 import tomllib
 from fnmatch import fnmatch
 
@@ -79,3 +80,17 @@ def test_each_requirement_is_pinned_to_a_version_that_it_allows(python):
 def test_coverage_is_measured_of_all_that_is_installed():
     measured = PROJECT["tool"]["coverage"]["run"]["source_pkgs"]
     assert set(measured) == {*SETUPTOOLS["py-modules"], "pipeline"}
+
+
+def test_a_commit_is_checked_by_the_ruff_that_was_tested():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    [version] = re.findall(r"ruff-pre-commit\n\s+rev: v(\S+)", hooks)
+    assert Version(version) == pins(PYTHONS[0])["ruff"]
+
+
+def test_each_python_that_the_project_names_is_tried():
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    [tried] = re.findall(r"python: \[(.*)\]", workflow)
+    tried = re.findall(r"3\.\d+", tried)
+    assert set(PYTHONS) <= set(tried)
+    assert PROJECT["project"]["requires-python"] == f">={min(tried, key=Version)}"
