@@ -53,6 +53,7 @@ SAY_AGAIN = 5.0  # at the most one line per raw dataset in this time while a cop
 STUCK = (
     120.0  # a stage that says nothing for so long is stuck; a model's first step may take a while
 )
+MOST_IN_STATUS, LONGEST_IN_STATUS = 1000, 2000  # inputs with a problem, and characters for each
 STOP = 4.0  # a training process gets this long to stop before it is killed
 EVALUATION_SILENCE = 300.0  # a checkpoint whose test makes no progress for so long has failed
 RESTART = 1.0  # before a killed stage is started again; twice as long each time,

@@ -114,6 +114,17 @@ def test_wrong_options_exit_with_2(options, data, capsys):
     assert options[0] in capsys.readouterr().err
 
 
+def test_what_keeps_a_raw_dataset_out_is_in_the_status(data):
+    (make_raw_dataset(data / "raw_dataset" / "bad") / "train" / "000000.png").write_bytes(b"")
+    make_raw_dataset(data / "raw_dataset" / "good")
+    assert ingest(data) == 1
+    [(name, problem)] = json.loads((data / "status" / "ingestion.json").read_text())[
+        "problems"
+    ].items()
+    assert name == str(data / "raw_dataset" / "bad")
+    assert problem == "train/000000.png (row 2) is empty. Replace the image."
+
+
 def test_nothing_is_done_twice(data, capsys):
     make_raw_dataset(data / "raw_dataset" / "colours")
     for _ in range(3):

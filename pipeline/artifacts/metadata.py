@@ -5,7 +5,7 @@ project writes, counts as not said. No reader raises, whatever a file holds.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -237,6 +237,7 @@ class StageStatus:
     progress: str = ""
     last_error: str = ""
     said: float | None = None
+    problems: dict[str, str] = field(default_factory=dict)  # by input
 
     @classmethod
     def of(cls, said: dict) -> "StageStatus":
@@ -245,6 +246,7 @@ class StageStatus:
             whole_in(said, "pid"),
             *(text_in(said, name) or "" for name in texts),
             number_in(said, "said"),
+            {k: text for k, text in table_in(said, "problems").items() if isinstance(text, str)},
         )
 
 

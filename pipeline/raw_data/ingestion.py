@@ -106,6 +106,7 @@ class Ingestion:
         if changed is None:  # which comes so rarely that no pause is needed after it
             self.seconds_for_all, self.seconds = self.seconds, 0.0
         self.stray_files.report()
+        status.set_problems(_problems_of(self.states))
         waiting = [
             self.options.settle - (time.monotonic() - state.since) for state in self.unsettled()
         ]
@@ -185,3 +186,11 @@ class Ingestion:
             self.writer.publish(folder, raw, began, check)
             self.writer.note(folder, state.fingerprint, content=raw.digest)
         state.settled = True
+
+
+def _problems_of(states: dict[Path, RawDatasetState]) -> dict[str, str]:
+    return {
+        shown(folder): " ".join(first_few(state.problems))
+        for folder, state in states.items()
+        if state.problems
+    }

@@ -8,9 +8,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 import constants
@@ -30,6 +31,7 @@ class Status:
         # one that is the same for all processes and that nobody sets back.
         self._now = "", "", "", 0.0
         self._error = ""
+        self._problems: dict[str, str] = {}
         self._news = threading.Event()
 
     @contextmanager
@@ -38,7 +40,7 @@ class Status:
     ) -> Iterator[None]:
         """Keep the status of `stage` while the block runs. Only while holding the stage's lock, which
         `may_write` tells."""
-        self._error = ""
+        self._error, self._problems = "", {}
         self.update("starting")
         about = {
             "stage": stage,
@@ -74,6 +76,14 @@ class Status:
         """The main loop still does the same, and gets on."""
         self.update(self._now[0], self._now[2] if progress is None else progress)
 
+    def set_problems(self, problems: Mapping[str, str]) -> None:
+        """What keeps inputs from being used, by the input as a person knows it; what is gone, is gone."""
+        first = islice(problems.items(), constants.MOST_IN_STATUS)
+        now = {name: text[: constants.LONGEST_IN_STATUS] for name, text in first}
+        if now != self._problems:
+            self._problems = now
+            self._news.set()
+
     def error(self, text: str) -> None:
         self._error = f"{_now()} {text}"
         self._news.set()
@@ -99,9 +109,10 @@ class Status:
     def _write(self, path: Path, about: dict) -> None:
         doing, since, progress, said = self._now
         now = {"doing": doing, "since": since, "progress": progress, "said": said}
+        kept = {"last_error": self._error, "problems": self._problems}
         path.parent.mkdir(exist_ok=True)
         # After a power cut no stage lives whatever this file says: it need not survive one.
-        write_json(path, {**about, **now, "last_error": self._error}, durable=False)
+        write_json(path, {**about, **now, **kept}, durable=False)
 
 
 class LastError(logging.Handler):

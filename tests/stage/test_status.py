@@ -72,6 +72,20 @@ def test_it_is_written_twice_a_second_at_most_and_the_last_word_always(
     assert written.empty()
 
 
+def test_the_problems_of_inputs_are_those_there_are_now(status, data, written):
+    with status.reporting("ingestion", data):
+        status.set_problems({"raw/a": "is empty.", "raw/b": "x" * 10**6})
+        problems = next_with(written, doing="starting", last_error="")["problems"]
+        while not problems:  # the first content may have been written before
+            problems = written.get(timeout=patience())["problems"]
+        assert problems["raw/a"] == "is empty."
+        assert len(problems["raw/b"]) == constants.LONGEST_IN_STATUS
+        status.set_problems({str(number): "bad" for number in range(10_000)})
+        next_with(written, problems={str(n): "bad" for n in range(constants.MOST_IN_STATUS)})
+        status.set_problems({})
+        next_with(written, problems={})
+
+
 def test_a_disk_that_sleeps_is_not_woken_by_it(status, data, monkeypatch):
     flushed = []
     monkeypatch.setattr(os, "fsync", flushed.append)
