@@ -11,7 +11,9 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import cast
 
 import constants
 from helper import open_regular
@@ -37,7 +39,7 @@ def start(preload: Iterable[str]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def stop(process: multiprocessing.Process) -> None:
+def stop(process: BaseProcess) -> None:
     """End a process, by force if it is stuck."""
     process.terminate()
     process.join(constants.STOP)
@@ -46,9 +48,9 @@ def stop(process: multiprocessing.Process) -> None:
         process.join()
 
 
-def describe_end(process: multiprocessing.Process, log_file: Path) -> str:
+def describe_end(process: BaseProcess, log_file: Path) -> str:
     """How a process ended that gave no result, and the last line in its log, as sentences."""
-    status = process.exitcode
+    status = cast(int, process.exitcode)  # it has ended
     no_result = " and no result" if status >= 0 else ""
     return f"{describe_exit_status(status)}{no_result}.{_last_words(log_file)}"
 

@@ -94,7 +94,8 @@ class FolderWatch:
     def __init__(self, folders: Iterable[Path], recursive: bool = False, poll: bool = False):
         self.folders, self.recursive, self.poll = list(folders), recursive, poll
         self.changed: set[str] | None = None
-        self._noted, self._lock, self._woken = set(), threading.Lock(), threading.Event()
+        self._noted: set[str] = set()
+        self._lock, self._woken = threading.Lock(), threading.Event()
         self._said = time.monotonic()
         self._observer: _LiveObserver | None = None
         self._watched: list[tuple[int, int] | None] = []

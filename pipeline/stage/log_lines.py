@@ -10,6 +10,8 @@ import signal
 import sys
 import threading
 import time
+from io import TextIOWrapper
+from typing import Any, cast
 
 from tqdm import tqdm
 
@@ -31,7 +33,8 @@ def start_logging(stage: str, verbose: bool = False) -> None:
     """From here on, all lines of this process are the log lines of `stage`."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - None after >&-
     sys.stderr = sys.stderr or sys.stdout  # None after 2>&-
-    sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that is not in UTF-8
+    # For a terminal that is not in UTF-8.
+    cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     log.handlers = [LogLines(stage)]
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
     log.propagate = False
@@ -80,7 +83,8 @@ def _lines(record: logging.LogRecord) -> list[str]:
 
 def _fault_in_a_thread(fault: threading.ExceptHookArgs) -> None:
     name = fault.thread.name if fault.thread else "a thread"
-    log.error("%s ended by a fault of its own", name, exc_info=fault[:3])
+    error: Any = fault[:3]  # without a value now and then, which the types of logging do not know
+    log.error("%s ended by a fault of its own", name, exc_info=error)
 
 
 def _fault_nobody_can_catch(fault: "sys.UnraisableHookArgs") -> None:
@@ -90,5 +94,5 @@ def _fault_nobody_can_catch(fault: "sys.UnraisableHookArgs") -> None:
         again = signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
         threading.Timer(0.1, *again).start()
         return
-    error = fault.exc_type, fault.exc_value, fault.exc_traceback
+    error: Any = fault.exc_type, fault.exc_value, fault.exc_traceback
     log.error("%s %r", fault.err_msg or "exception ignored in", fault.object, exc_info=error)

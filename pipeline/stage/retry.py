@@ -15,7 +15,7 @@ from pipeline.stage.lock import lock_held, stay_alone
 
 Given = TypeVar("Given")
 
-DISK_TROUBLE = {
+DISK_TROUBLE: dict[int | None, str] = {
     errno.ENOSPC: "the disk is full. Free some space",
     errno.EDQUOT: "the disk quota is used up. Free some space",
     errno.EROFS: "the file system is read-only. Make it writable",

@@ -91,7 +91,8 @@ class Status:
     def _keep_writing(
         self, path: Path, about: dict, may_write: Callable[[], bool], ended: threading.Event
     ) -> None:
-        trouble, last = "", False
+        trouble: str | None = ""
+        last = False
         while not last:
             self._news.wait()
             self._news.clear()
