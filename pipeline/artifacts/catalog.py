@@ -113,8 +113,9 @@ class Catalog:
     def accuracies(self, report: Report) -> dict[str, float]:
         """Of the checkpoint of this report on other datasets, by their SHA-256."""
         found = self.cross_tested.get(report.run)
-        same = found and found.checkpoint_sha256 == report.checkpoint_sha256
-        return found.accuracies if same else {}
+        if found is None or found.checkpoint_sha256 != report.checkpoint_sha256:
+            return {}
+        return found.accuracies
 
     def _look_for_datasets(self) -> dict[str, Dataset]:
         described = self._described_datasets.look()

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def load_split(path: Path, split: str) -> dict[str, np.ndarray]:
         safe_pickle.PickleError: damaged, or no pickle of this project.
         UserError: a pickle of something else.
     """
-    dataset = safe_pickle.load(path)
+    dataset: Any = safe_pickle.load(path)
     try:
         part = dataset[split]
         whole = _is_whole(part["img"], part["label"], part["class"])

@@ -14,7 +14,7 @@ from pipeline.artifacts.metadata import said_in
 from pipeline.data_folder import FileState, file_state
 from pipeline.stage.log_lines import warn_once
 
-Parsed = TypeVar("Told")
+Parsed = TypeVar("Parsed")
 
 
 class Descriptions(Generic[Parsed]):

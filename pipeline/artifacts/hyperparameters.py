@@ -18,7 +18,7 @@ class HyperparameterError(UserError):
 class Setting:
     """One key: its default, and either the words it may be or the range that a number must lie in."""
 
-    default: object
+    default: str | int | float
     choices: tuple[str, ...] = ()
     least: float = 0
     most: float = float("inf")

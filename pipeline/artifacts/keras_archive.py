@@ -14,9 +14,10 @@ import json
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from types import ModuleType
+from typing import IO, Any
 
 from pipeline.artifacts import keras_names
 from pipeline.artifacts.keras_names import (
@@ -70,7 +71,7 @@ def checked(archive: bytes) -> tuple[dict, bytes]:
     return parsed, weights
 
 
-def write(file: BinaryIO, config: dict, weights: bytes) -> None:
+def write(file: IO[bytes], config: dict, weights: bytes) -> None:
     """The archive of these, as Keras reads it."""
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(CONFIG, json.dumps(config))
@@ -133,7 +134,7 @@ def check_weights(content: bytes) -> None:
     _refuse_if(sum(sizes) > len(content), "weights that overlap")
 
 
-def _datasets(h5py: object, file: object) -> Iterator[object]:
+def _datasets(h5py: ModuleType, file: Any) -> Iterator[Any]:
     groups, seen = [file], set()
     while groups:
         group = groups.pop()
@@ -152,7 +153,7 @@ def _datasets(h5py: object, file: object) -> Iterator[object]:
                 yield item
 
 
-def _array_size(h5py: object, dataset: object) -> int:
+def _array_size(h5py: ModuleType, dataset: Any) -> int:
     """In bytes. The layout comes first: to ask others than these for their shape may open files."""
     _refuse_if(not isinstance(dataset, h5py.Dataset), "weights that are no arrays")
     layout = dataset.id.get_create_plist()
@@ -184,7 +185,7 @@ class _Check:
     tensors: int = 0  # in the calls of layers
     shared: dict[int, str] = field(default_factory=dict)  # what an object met twice is
 
-    def object(self, config: object, allowed: frozenset[str], *more: str) -> None:
+    def object(self, config: Any, allowed: frozenset[str], *more: str) -> None:
         """Something that Keras makes: a layer, an initializer. `more` it may say beside the usual."""
         name = _full_name(config)
         _refuse_if(name not in allowed, name)
@@ -214,7 +215,7 @@ class _Check:
         if "shared_object_id" in config:
             _refuse_if(self.shared.setdefault(number, name) != name, f"{name} as another object")
 
-    def shapes(self, config: object, name: str) -> None:
+    def shapes(self, config: Any, name: str) -> None:
         """Sizes, or names with sizes: what a layer is built from."""
         if isinstance(config, dict):
             for key, value in config.items():
@@ -227,13 +228,13 @@ class _Check:
             whole = config is None or (isinstance(config, int) and 0 <= config <= LARGEST)
             _refuse_if(not whole, f"{name} of an odd shape")
 
-    def nested(self, check: object, *arguments: object) -> None:
+    def nested(self, check: Callable[..., None], *arguments: Any) -> None:
         self.depth += 1
         _refuse_if(self.depth > DEEPEST, "a configuration nested too deep")
         check(*arguments)
         self.depth -= 1
 
-    def value(self, key: str, value: object, owner: str, graph: frozenset | None = None) -> None:
+    def value(self, key: str, value: Any, owner: str, graph: frozenset | None = None) -> None:
         """A setting of `owner`, or with a `graph`, the names of its layers, an argument of a call."""
         if value is None or isinstance(value, bool | float):
             _refuse_if(key == "unroll" and value is True, f"{owner} with unroll=True")
@@ -255,7 +256,8 @@ class _Check:
                 self.nested(self.value, inner, one, owner, graph)
 
     def special(self, key: str, value: dict, owner: str, graph: frozenset | None) -> None:
-        kind, config = value["class_name"], value.get("config")
+        kind = value["class_name"]
+        config: Any = value.get("config")
         if kind in ("__numpy__", "__tensor__"):
             _refuse_if(not _is_array(value), f"an odd array in {owner}")
         elif graph is None:
@@ -288,7 +290,8 @@ class _Check:
 
     def calls(self, layer: dict, graph: frozenset[str]) -> None:
         """Each of a tensor: without one, it would be computed at once, while the model is made."""
-        owner, calls = _full_name(layer), layer.get("inbound_nodes")
+        owner = _full_name(layer)
+        calls: Any = layer.get("inbound_nodes")
         _refuse_if(not isinstance(calls, list), f"{owner} without a list of calls")
         for call in calls:
             proper = isinstance(call, dict) and call.keys() == {"args", "kwargs"}
@@ -301,7 +304,7 @@ class _Check:
             _refuse_if(self.tensors == before, f"a call of {owner} without a tensor")
 
 
-def _full_name(config: object) -> str:
+def _full_name(config: Any) -> str:
     """What Keras would look up. Each has to say its module: Keras would guess it."""
     _refuse_if(not isinstance(config, dict), "something that is no layer")
     name, module = config.get("class_name"), config.get("module")

@@ -42,7 +42,8 @@ def _silent_stderr() -> Iterator[None]:
 @contextmanager
 def _as_if_absent(*libraries: str) -> Iterator[None]:
     hidden = [name for name in libraries if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # with None in its place, a module is not found
+    # With None in its place, a module is not found.
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from pickletools import genops
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import constants
 from helper import UnusableFile, flush_folder, read_file, sha256_of, shown, whole_file
@@ -38,7 +38,7 @@ class Ledger(Generic[Entry]):
         self,
         path: Path,
         rebuild: Callable[[], dict[str, dict]],
-        of: Callable[[dict], Entry] = dict,
+        of: Callable[[dict], Entry] = dict,  # type: ignore[assignment]  # Entry is dict then
     ):
         self.path, self.of = path, of
         self.entries: dict[str, Entry] = {}
@@ -89,7 +89,7 @@ class Ledger(Generic[Entry]):
             log.warning(
                 "%s is damaged (%s); kept as %s. Rebuilt from the results on disk, entries: %d.",
                 shown(self.path),
-                error if damaged else error.strerror,
+                error.strerror if isinstance(error, UnusableFile) else error,
                 aside.name,
                 len(self.entries),
             )
@@ -144,7 +144,7 @@ def _read(path: Path) -> dict[str, dict]:
     if len(content) > LARGE and not _is_mostly_text(content):
         raise safe_pickle.PickleError("it holds no entries")
     record = safe_pickle.loads(content, "the record")
-    text = record.get("entries") if isinstance(record, dict) else None
+    text: Any = record.get("entries") if isinstance(record, dict) else None
     try:
         entries = json.loads(text)
         unchanged = _framed([text[1:-1]]) == content

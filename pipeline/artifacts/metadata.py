@@ -149,7 +149,7 @@ class CheckpointDescription:
 
 def run_in(checkpoint: dict) -> dict:
     """What the checkpoint's pickle says it was made from, as far as JSON can hold it."""
-    run = scalars_in(checkpoint, "run")
+    run: dict = scalars_in(checkpoint, "run")
     run["best_epoch"] = whole_in(run, "best_epoch")
     run["settings"] = scalars_in(table_in(checkpoint, "run"), "settings")
     return {name: value for name, value in run.items() if value is not None}
@@ -178,12 +178,17 @@ class Report:
     def of(cls, run: str, said: dict) -> "Report | None":
         """None where `said` is no report on `run`: another file, or a copy under another name."""
         trained, accuracy = table_in(said, "trained"), share_in(said, "accuracy")
-        names = [text_in(said, key) for key in ("checkpoint_sha256", "dataset", "dataset_sha256")]
-        if said.get("run") != run or None in names or accuracy is None:
+        checkpoint_sha256, dataset = text_in(said, "checkpoint_sha256"), text_in(said, "dataset")
+        dataset_sha256 = text_in(said, "dataset_sha256")
+        if said.get("run") != run or accuracy is None:
+            return None
+        if checkpoint_sha256 is None or dataset is None or dataset_sha256 is None:
             return None
         return cls(
             run,
-            *names,
+            checkpoint_sha256,
+            dataset,
+            dataset_sha256,
             accuracy,
             number_in(said, "loss"),
             whole_in(said, "test_images"),
@@ -243,10 +248,14 @@ class StageStatus:
     def of(cls, said: dict) -> "StageStatus":
         texts = ("version", "since", "doing", "progress", "last_error")
         return cls(
-            whole_in(said, "pid"),
-            *(text_in(said, name) or "" for name in texts),
-            number_in(said, "said"),
-            {k: text for k, text in table_in(said, "problems").items() if isinstance(text, str)},
+            pid=whole_in(said, "pid"),
+            said=number_in(said, "said"),
+            problems={
+                key: text
+                for key, text in table_in(said, "problems").items()
+                if isinstance(text, str)
+            },
+            **{name: text_in(said, name) or "" for name in texts},
         )
 
 

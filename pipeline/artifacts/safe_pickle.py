@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -224,7 +224,7 @@ def _array(
     content: bytes | bytearray,
     dtype: _DType,
     shape: tuple,
-    order: str,
+    order: Any,  # in a pickle it may be anything
     axes: tuple[int, ...] | None = None,
 ) -> np.ndarray:
     """`axes` comes with order "K": an array with its axes turned, such as one made channels-last."""
@@ -333,10 +333,13 @@ ALLOWED = {
 }
 
 
-class _Unpickler(pickle._Unpickler):
+_InPython: Any = pickle._Unpickler  # typeshed has none of its methods
+
+
+class _Unpickler(_InPython):
     """The unpickler in Python: the one in C sets aside 16 GB when 10 bytes name a high memo place."""
 
-    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict] = dict(_InPython.dispatch)
 
     def find_class(self, module: str, name: str) -> object:
         # NumPy 1 called its inner package "core"; Debian's NumPy and old files still do.
