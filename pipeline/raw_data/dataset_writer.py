@@ -94,8 +94,8 @@ class DatasetWriter:
     def _recorded(self, content: str) -> str | None:
         """The dataset of that content, where its description cannot be read."""
         entry = self.record.entries.get(content)
-        there = entry and entry.dataset and self.data.dataset(entry.dataset).exists()
-        return entry.dataset if there else None
+        name = entry.dataset if entry else None
+        return name if name and self.data.dataset(name).exists() else None
 
     def _keep_writing(self, action: Callable[[], object]) -> None:
         retry_until_disk_works(action, log.error, self.once)

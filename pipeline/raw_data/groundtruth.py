@@ -43,7 +43,11 @@ def read_rows(content: bytes, split: str, files: set[str]) -> list[Row]:
             a PNG of this split.
     """
     place = f"{split}/{constants.GROUNDTRUTH}"
-    rows, wrong, first_seen, labels = [], [], {}, set()
+    rows: list[Row] = []
+    wrong: list[str] = []
+    first_seen: dict[str, int] = {}
+    labels: set[str] = set()
+    row: Row | None
     filled = (one for one in _cells(content, place) if "".join(one[1]).strip())
     first = [(number, cells) for number, cells in islice(filled, 1) if not _is_header(cells, files)]
     for number, cells in chain(first, filled):
@@ -61,7 +65,7 @@ def read_rows(content: bytes, split: str, files: set[str]) -> list[Row]:
             break
         if problem:
             wrong.append(problem)
-        else:
+        elif row:
             rows.append(row)
             labels.add(row.label)
     if not rows and not wrong:

@@ -124,9 +124,10 @@ def _decode(checked: Checked, size: int) -> bytes:
     """The pixels of any checked PNG."""
     _, content, header, _ = checked
     only_pixels = io.BytesIO(png_check.without_extras(content))
-    with Image.open(only_pixels, formats=["PNG"]) as image:
+    with Image.open(only_pixels, formats=["PNG"]) as opened:
+        image: Image.Image = opened
         # What lies beyond the palette Pillow draws black, and others draw something else.
-        if header.colours and image.getextrema()[1] >= header.colours:
+        if header.colours and image.getextrema()[1] >= header.colours:  # type: ignore[operator]  # of one band
             raise PngError(f"has pixels that point beyond its palette of {header.colours} colours")
         if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
             image = Image.frombytes("L", image.size, image.tobytes("raw", "I;16B")[::2])

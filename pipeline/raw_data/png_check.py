@@ -92,7 +92,8 @@ def without_extras(content: bytes) -> bytes:
     Pillow gives up at a damaged or large text, profile or animation, and an animation can make it
     decode a part of the image only.
     """
-    view, parts, position = memoryview(content), [SIGNATURE], len(SIGNATURE)
+    parts: list[bytes | memoryview] = [SIGNATURE]
+    view, position = memoryview(content), len(SIGNATURE)
     while position < len(content):
         end = position + 12 + int.from_bytes(view[position : position + 4])
         if view[position + 4 : position + 8] in KNOWN_CRITICAL:

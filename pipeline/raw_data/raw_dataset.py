@@ -31,7 +31,7 @@ class Split:
     files: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)  # links, folders, devices
     exists: bool = True
-    trouble: str = ""  # why the folder cannot be looked into
+    trouble: str | None = ""  # why the folder cannot be looked into
 
     def state(self) -> list:
         """All there is to it, in an order of its own. Names alone are sorted faster than pairs."""
@@ -255,7 +255,7 @@ def _digests(
     damaged: list[str],
 ) -> list[bytes]:
     """One for each image, all of which are read then; says in `damaged` which do not decode."""
-    digests = []
+    digests: list[bytes] = []
     for answer in answers:
         for place, reason in answer.damaged.items():
             row = rows[len(digests) + place]

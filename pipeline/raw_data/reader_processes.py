@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 
@@ -42,7 +42,9 @@ class _Job(NamedTuple):
 
 def readers_for(sizes: list[int], size: int) -> "ImageReaders":
     """What reads images of `sizes` bytes fastest: small jobs, and processes only if there are many."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     total = sum(sizes)
     count = min(cores, MOST_PROCESSES, total // WORTH_A_PROCESS)
     mean = total // max(1, len(sizes))
@@ -129,10 +131,11 @@ class _Process:
         if self.process.returncode is not None:
             return None
         order = {name: value for name, value in job._asdict().items() if name != "pixels"}
+        stdin, stdout = (cast(IO[bytes], end) for end in (self.process.stdin, self.process.stdout))
         try:
-            self.process.stdin.write(json.dumps(order).encode() + b"\n")
-            self.process.stdin.flush()
-            said = json.loads(self.process.stdout.readline())
+            stdin.write(json.dumps(order).encode() + b"\n")
+            stdin.flush()
+            said = json.loads(stdout.readline())
         except (BrokenPipeError, ValueError):  # it ended before, or within its line
             self._say_how_it_ended()
             return None
