@@ -5,7 +5,7 @@
 # make prove  try promises that are hard to keep on every case: needs strace and root, and 2 hours
 # make prove-the-proofs  take one guard after the other out, and see that its proofs notice: half an hour.
 #             ONLY="true_png kill" for these proofs alone
-# make lint   ruff
+# make lint   ruff and mypy
 # make bench  measure, beside other tools; half an hour. QUICK=1 or ONLY="product chain" make it shorter
 # make docs   write the options into docs/reference.md, as --help says them
 
@@ -36,6 +36,7 @@ prove-the-proofs: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
