@@ -10,6 +10,7 @@ import mmap
 import os
 import resource
 import select
+import shutil
 import tempfile
 import threading
 import traceback
@@ -39,15 +40,17 @@ def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) 
     def report(**message: object) -> None:
         connection.send_bytes(json.dumps(message).encode())
 
-    threading.Thread(target=_end_with_the_stage, args=[connection], daemon=True).start()
+    ending = [connection, log_file.parent]
+    threading.Thread(target=_end_with_the_stage, args=ending, daemon=True).start()
     _keep_to(log_file, memory)
     fitting.use_devices(threads=0, gpu="")  # or TensorFlow would take all of a GPU's memory
     try:
         content = load_checkpoint(checkpoint)
         report(event="loaded", history=content["history"], run=run_in(content))
-        with suppress(EOFError):  # nothing more to predict
-            while True:
-                _predict(content["model"], shown(checkpoint), connection, report)
+        while True:
+            _predict(content["model"], shown(checkpoint), connection, report)
+    except EOFError:  # the stage is gone
+        shutil.rmtree(log_file.parent, ignore_errors=True)
     except UserError as error:
         report(event="refused", reason=str(error))
     except MemoryError:
@@ -64,11 +67,15 @@ def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) 
     return 0
 
 
-def _end_with_the_stage(connection: Connection) -> None:
-    """End this process when the pipe's other end closes, wherever the main thread hangs."""
+def _end_with_the_stage(connection: Connection, folder: Path) -> None:
+    """End this process when the pipe's other end closes, wherever the main thread hangs.
+
+    The stage, which would remove this process's `folder`, has been killed.
+    """
     hang_up = select.poll()
     hang_up.register(connection.fileno(), 0)
     hang_up.poll()
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

@@ -189,10 +189,15 @@ def test_nothing_is_left_of_a_process(data, dataset, test_split, evaluator):
 
 def test_the_process_ends_with_a_killed_stage_even_while_it_hangs(data, dataset, start):
     put_model(data, f"{dataset}__endless__x", endless_model())
-    stage = start("model_analysis.py", "--data", data, "--verbose")
-    stage.wait_for("endless__x: started")
-    while not (workers := children(stage.process.pid)):
-        os.sched_yield()
-    stage.end(signal.SIGKILL)
-    for worker in workers:
-        until_gone(worker)
+    # Not below tmp_path, which is too long for the name of a socket.
+    with tempfile.TemporaryDirectory() as temporary:
+        environment = {"TMPDIR": temporary}
+        stage = start("model_analysis.py", "--data", data, "--verbose", environment=environment)
+        stage.wait_for("endless__x: started")
+        while not (workers := children(stage.process.pid)):
+            assert stage.process.poll() is None
+            os.sched_yield()
+        stage.end(signal.SIGKILL)
+        for worker in workers:
+            until_gone(worker)
+        assert list(Path(temporary).glob("evaluation-*")) == []
