@@ -64,6 +64,8 @@ EVALUATION_MEMORY = 0.5  # of the machine's memory, that the test of one checkpo
 RUN_MEMORY = 2 * 2**30  # bytes that a run on small images may need, TensorFlow included
 
 # Images and labels.
+DIGEST_BYTES = 16  # of an image's SHA-256, which is what the image is known by
+RESIZE = "bilinear"  # as Pillow names its filters
 IMAGE_SIZE = 32  # pixels, width and height of the images in a dataset
 MAX_IMAGE_SIZE = 4096
 MAX_IMAGE_PIXELS = 64_000_000  # a larger PNG is refused before it is decoded

@@ -1,7 +1,7 @@
 """Stage 1: ingest. Checks each raw dataset that is dropped in and writes it as one dataset pickle.
 
 Reads   data/raw_dataset and each folder in it, where it has train/ and test/
-Writes  data/dataset/<time>.pkl and <time>.json
+Writes  data/dataset/<time>.pkl, and <time>.json and <time>.csv beside it
 
     python data_ingestion.py            keep watching
     python data_ingestion.py --once     ingest what is there, then stop

@@ -80,6 +80,11 @@ def description_path(pickle_path: Path) -> Path:
     return pickle_path.with_suffix(".json")
 
 
+def image_table_path(dataset: Path) -> Path:
+    """Where it is said which file each image of a dataset was read from: `<time>.csv`."""
+    return dataset.with_suffix(".csv")
+
+
 def run_folder(checkpoint: Path) -> Path:
     """Where a run keeps its logs, and what it needs to go on from its last whole epoch."""
     return checkpoint.with_suffix("")

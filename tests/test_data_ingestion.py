@@ -1,4 +1,6 @@
+import csv
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -211,14 +213,54 @@ def test_dying_between_result_and_record_gives_no_second_result(data):
     assert len(datasets(data)) == 1
 
 
-def test_dying_between_description_and_dataset_leaves_no_description_alone(data):
+@pytest.mark.parametrize("lost", [[".pkl"], [".pkl", ".csv"]])
+def test_dying_before_the_dataset_leaves_nothing_alone_that_is_beside_it(data, lost):
     make_raw_dataset(data / "raw_dataset" / "colours")
     ingest(data)
     [path] = datasets(data)
-    path.unlink()  # its name comes last, after that of the description
+    before = {each: each.read_bytes() for each in (data / "dataset").iterdir()}
+    for ending in lost:
+        path.with_suffix(ending).unlink()
     (data / constants.INGESTION_RECORD).unlink()
     ingest(data)
-    assert sorted((data / "dataset").iterdir()) == [path.with_suffix(".json"), path]
+    assert {each: each.read_bytes() for each in (data / "dataset").iterdir()} == before
+
+
+def test_a_dataset_appears_after_all_that_is_beside_it(data, monkeypatch):
+    names, replace = [], os.replace
+
+    def named(source, target):
+        names.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", named)
+    make_raw_dataset(data / "raw_dataset" / "colours")
+    ingest(data)
+    [path] = datasets(data)
+    # The description is first: by it an earlier process's name is found again.
+    assert [name.suffix for name in names if name.stem == path.stem] == [".json", ".csv", ".pkl"]
+
+
+def test_the_table_beside_a_dataset_names_the_file_of_each_image(data):
+    folder = make_raw_dataset(data / "raw_dataset" / "colours", train=6, test=3, names=True)
+    (folder / "test" / "000001.png").rename(folder / "test" / "-1.png")
+    table = (folder / "test" / "groundtruth.csv").read_text()
+    (folder / "test" / "groundtruth.csv").write_text(table.replace("000001.png", "test/-1.png"))
+    ingest(data)
+    [path] = datasets(data)
+    with open(path, "rb") as file:
+        dataset = pickle.load(file)
+    with open(path.with_suffix(".csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["split"], row["index"], row["file"], row["class"]) for row in rows] == [
+        ("test", "0", "000000.png", "blue"),
+        ("test", "1", "'-1.png", "green"),  # no formula, wherever it is opened
+        ("test", "2", "000002.png", "red"),
+        *(("train", str(i), f"{i:06d}.png", ["blue", "green", "red"][i % 3]) for i in range(6)),
+    ]
+    for row in rows:
+        image = dataset[row["split"]]["img"][int(row["index"])]
+        assert row["digest"] == hashlib.sha256(image.tobytes()).hexdigest()[:32]
 
 
 def test_it_says_once_per_change_what_is_still_missing(data, ingestion, capsys, monkeypatch):

@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from helper import printable, read_file, whole_file
+from helper import read_file, whole_file
 from pipeline.stage.log_lines import log
 from pipeline.stage.process import raise_if_stopping
 from pipeline.stage.retry import retry_until_disk_works
-
-# What a spreadsheet takes for the beginning of a formula, also in full width.
-FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+from pipeline.stage.text import cell
 
 
 class SummaryFiles:
@@ -78,15 +76,5 @@ def as_csv(lines: list[dict]) -> bytes:
     """A table of the lines, one row each; what a line does not say is empty."""
     import pandas
 
-    table = pandas.DataFrame(lines, dtype=object).rename(columns=_cell)
-    return table.map(_cell).to_csv(index=False, lineterminator="\n").encode()
-
-
-def _cell(value: object) -> object:
-    """Text on one line that no spreadsheet computes with; a number without digits nobody needs."""
-    if isinstance(value, float):
-        return round(value, 6)
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
+    table = pandas.DataFrame(lines, dtype=object).rename(columns=cell)
+    return table.map(cell).to_csv(index=False, lineterminator="\n").encode()

@@ -13,12 +13,12 @@ import os
 import pickle
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
@@ -47,12 +47,17 @@ def dumps(content: object) -> bytes:
 
 
 def publish(
-    path: Path, content: object, description: dict, check: Callable[[], object] = bool
+    path: Path,
+    content: object,
+    description: dict,
+    check: Callable[[], object] = bool,
+    beside: Mapping[Path, bytes] = MappingProxyType({}),
 ) -> None:
     """Write `content` to `path`, and before it `description` with the SHA-256 of `path` beside it.
 
-    The pickle's name appears last: whoever sees it finds it whole and described. `check` runs while
-    it is written; what it raises comes out of here, and nothing is published.
+    The pickle's name appears last: whoever sees it finds it whole and described, and the files
+    `beside` it. `check` runs while it is written; what it raises comes out of here, and nothing is
+    published.
     """
     with (
         whole_file(path) as file,
@@ -66,6 +71,10 @@ def publish(
         os.fsync(file.fileno())  # this waits for the disk, while the others compute
         checking.result()
         write_json(description_path(path), {**description, "sha256": hashing.hexdigest()})
+        # After the description: where it is, what died here is begun again under this very name.
+        for companion, companion_content in beside.items():
+            with whole_file(companion) as companion_file:
+                companion_file.write(companion_content)
 
 
 def load(path: Path, allow_model: bool = False) -> object:

@@ -11,9 +11,10 @@ import PIL
 import constants
 from helper import shown
 from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.image_table import image_table
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import IngestionEntry
-from pipeline.data_folder import DataFolder
+from pipeline.data_folder import DataFolder, image_table_path
 from pipeline.raw_data.published import Published
 from pipeline.raw_data.raw_dataset import RawDataset
 from pipeline.stage.log_lines import log
@@ -68,12 +69,13 @@ class DatasetWriter:
             self.record.note(raw.digest, dataset=name)
 
     def _write(self, folder: Path, raw: RawDataset, began: float, check: Callable[[], None]) -> str:
-        """Write the dataset and its description; returns its name."""
+        """Write the dataset, its description and its table of images; returns its name."""
         name = self.published.name_for(raw.digest)
         # The order of the splits is the format's.
         content = {split: raw.splits[split] for split in ("test", "train")}
         path, description = self.data.dataset(name), describe(folder, raw, self.image_size)
-        self._keep_writing(lambda: safe_pickle.publish(path, content, description, check))
+        beside = {image_table_path(path): table_of_images(raw)}
+        self._keep_writing(lambda: safe_pickle.publish(path, content, description, check, beside))
         self.published.add(raw.digest, name)
         log.info(
             "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",
@@ -124,6 +126,21 @@ def describe(folder: Path, raw: RawDataset, image_size: int) -> dict:
             "pillow": PIL.__version__,
         },
     }
+
+
+def table_of_images(raw: RawDataset) -> bytes:
+    """Which file each image of the dataset is, in the order of the pickle."""
+    return image_table(
+        {
+            split: zip(
+                raw.files[split],
+                (raw.class_names[label] for label in raw.splits[split]["label"]),
+                raw.digests[split],
+                strict=True,
+            )
+            for split in ("test", "train")
+        }
+    )
 
 
 def images_per_class(labels: list[int], class_names: list[str]) -> dict[str, int]:

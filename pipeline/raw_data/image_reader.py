@@ -29,7 +29,6 @@ PLAIN_MODES = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}  # Pillow's names, by colou
 # About so many bytes of rows are decoded together. With more, malloc() asks the kernel for each
 # piece of memory and gives it back, and the caches are too small.
 TOGETHER = 2**16
-DIGEST_SIZE = 16  # bytes
 
 Checked = tuple[int, bytes, Header, bytes]  # place among the files, content, header, rows
 
@@ -47,7 +46,7 @@ def read_images(folder: str, files: list[str], size: int, pixels: memoryview) ->
     Raises:
         OSError: one of TRANSIENT_ERRNOS. Any other trouble is said of the image that makes it.
     """
-    found, each = ReadResult([bytes(DIGEST_SIZE)] * len(files), {}), size * size * 3
+    found, each = ReadResult([bytes(constants.DIGEST_BYTES)] * len(files), {}), size * size * 3
     checked = _checked((f"{folder}/{file}" for file in files), found.damaged)
     for (alike, _), group in groupby(checked, _kind):
         some = list(group)
@@ -61,7 +60,7 @@ def read_images(folder: str, files: list[str], size: int, pixels: memoryview) ->
             continue
         for (place, *_), image in zip(some, decoded, strict=True):
             pixels[place * each : (place + 1) * each] = image
-            found.digests[place] = hashlib.sha256(image).digest()[:DIGEST_SIZE]
+            found.digests[place] = hashlib.sha256(image).digest()[: constants.DIGEST_BYTES]
     return found
 
 
@@ -136,7 +135,7 @@ def _decode(checked: Checked, size: int) -> bytes:
 
 def _resized(image: Image.Image, size: int) -> bytes:
     if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+        image = image.resize((size, size), Image.Resampling[constants.RESIZE.upper()])
     return image.tobytes()
 
 

@@ -63,11 +63,15 @@ class RawDataset:
 
     train, test: dicts of "img" uint8 (count, size, size, 3), 0 to 255; "label" int64 (count,);
         "class" one-hot float32 (count, classes).
+    files, digests: of each split, the names of its images as the groundtruth has them, and what
+        their pixels are known by.
     digest: SHA-256 of the content: pixels, labels and class names, not of names or times.
     """
 
     splits: dict[str, dict[str, np.ndarray]]
     class_names: list[str]
+    files: dict[str, list[str]]
+    digests: dict[str, list[bytes]]
     digest: str
     warnings: dict[str, dict]
 
@@ -217,13 +221,13 @@ def read(
         RawDatasetError: names the file, the row and what to do.
     """
     damaged: list[str] = []
-    rows, images, answers, splits, digests = {}, {}, {}, {}, {}
+    rows, files, images, answers, splits, digests = {}, {}, {}, {}, {}, {}
     with readers_for(stock.image_sizes(), image_size) as readers:
         # They start, and read, while this process has something else to do.
         for name, split in stock.splits.items():
             rows[name] = rows_of(folder, name, split)
-            files = [row.file for row in rows[name]]
-            images[name], answers[name] = readers.read(folder / name, files)
+            files[name] = [row.file for row in rows[name]]
+            images[name], answers[name] = readers.read(folder / name, files[name])
         number_of, class_names = number_labels(rows)
         for name, some in rows.items():
             digests[name] = _digests(answers[name], name, some, progress, damaged)
@@ -235,6 +239,8 @@ def read(
     return RawDataset(
         splits,
         class_names,
+        files,
+        digests,
         _content_digest(splits, digests, class_names, image_size),
         find_warnings(rows, splits, digests, class_names),
     )

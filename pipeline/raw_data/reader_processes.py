@@ -20,7 +20,7 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 
 import constants
-from pipeline.raw_data.image_reader import DIGEST_SIZE, ReadResult, read_images
+from pipeline.raw_data.image_reader import ReadResult, read_images
 from pipeline.stage import child_processes
 from pipeline.stage.child_processes import describe_exit_status
 from pipeline.stage.log_lines import log
@@ -139,8 +139,8 @@ class _Process:
         except (BrokenPipeError, ValueError):  # it ended before, or within its line
             self._say_how_it_ended()
             return None
-        digests = bytes.fromhex(said["digests"])
-        each = [digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)]
+        digests, size = bytes.fromhex(said["digests"]), constants.DIGEST_BYTES
+        each = [digests[at : at + size] for at in range(0, len(digests), size)]
         return ReadResult(each, dict(said["damaged"]))
 
     def _say_how_it_ended(self) -> None:

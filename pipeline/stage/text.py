@@ -1,8 +1,14 @@
-"""Numbers and errors as people read them."""
+"""Numbers, errors and tables as people read them."""
 
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from helper import UnusableFile, shown
+from helper import UnusableFile, printable, shown
+
+# What a spreadsheet takes for the beginning of a formula, also in full width.
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def count(number: int, thing: str) -> str:
@@ -30,3 +36,22 @@ def cannot_read(error: OSError) -> str:
     what = shown(Path(error.filename)) if error.filename else "it"
     cure = "Put another file there" if isinstance(error, UnusableFile) else "Make it readable"
     return f"{what} cannot be read: {error.strerror or error}. {cure}."
+
+
+def cell(value: object) -> object:
+    """Text on one line that no spreadsheet computes with; a number without digits nobody needs."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if not isinstance(value, str):
+        return value
+    text = value if value.isprintable() else printable(value)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
+
+
+def csv_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """A table with that first line, whatever names are in its cells."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([cell(value) for value in row] for row in rows)
+    return buffer.getvalue().encode()

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.raw_data import image_reader, png_check
+import constants
+from pipeline.raw_data import png_check
 from pipeline.raw_data.image_reader import ReadResult, read_images, read_raw
 from testkit.pngs import CHANNELS, LEGAL, PALETTE, written
 
@@ -280,7 +281,7 @@ def test_equal_pixels_have_equal_digests_and_others_have_not(tmp_path):
     digests = read(paths, SIZE)[1].digests
     assert digests[0] == digests[2]
     assert len(set(digests)) == 3
-    assert {len(digest) for digest in digests} == {image_reader.DIGEST_SIZE}
+    assert {len(digest) for digest in digests} == {constants.DIGEST_BYTES}
 
 
 # Plain files only.

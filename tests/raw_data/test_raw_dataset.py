@@ -407,6 +407,7 @@ def test_too_many_open_files_are_no_fault_of_the_raw_dataset(tmp_path):
 def test_reads_pixels_labels_and_names_in_the_order_of_the_csv(tmp_path):
     raw = load(small(tmp_path))
     assert raw.class_names == ["cat", "dog"]
+    assert raw.files == {"train": ["b.png", "a.png", "c.png"], "test": ["a.png"]}
     assert {name: set(split) for name, split in raw.splits.items()} == {
         "train": {"img", "label", "class"},
         "test": {"img", "label", "class"},

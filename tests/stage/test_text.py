@@ -1,6 +1,9 @@
+import csv
+import io
+
 import pytest
 
-from pipeline.stage.text import percent
+from pipeline.stage.text import csv_of, percent
 
 
 @pytest.mark.parametrize(
@@ -9,3 +12,17 @@ from pipeline.stage.text import percent
 )
 def test_percent_never_rounds_to_all_or_nothing(share, text):
     assert percent(share) == text
+
+
+@pytest.mark.parametrize("name", ["=1+1", " +1", "-1", "@A1", "\uff1d1"])
+def test_no_cell_of_a_table_is_a_formula(name):
+    assert csv_of(["name"], [[name]]).decode() == f"name\n'{name}\n"
+
+
+def test_each_row_of_a_table_is_one_line_of_its_cells():
+    rows = [['a "quoted", name', 0.12345678, None], ["two\nlines\r\x1b\ud800", -1, "ü"]]
+    [_, *lines] = csv.reader(io.StringIO(csv_of("abc", rows).decode()))
+    assert lines == [
+        ['a "quoted", name', "0.123457", ""],
+        ["two\\nlines\\r\\x1b\\ud800", "-1", "ü"],
+    ]
