@@ -16,6 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import constants
 import data_ingestion
 import model_training
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.checkpoint import run_in
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.training import worker
 from pipeline.training.run_queue import RunQueue
@@ -129,6 +131,17 @@ def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
     assert (run["model_priority"], run["settings"]["priority"]) == (3, 0)  # analysis goes by them
     assert (run["epochs"], run["images"], run["validation_images"]) == (2, 54, 6)
     assert set(description["metrics"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert run["class_names"] == ["0", "1", "2"]
+    assert run["input"] == {
+        "image_size": [32, 32],
+        "channels": "RGB",
+        "dtype": "uint8",
+        "range": [0, 255],
+        "resize": "bilinear",
+    }
+    content = safe_pickle.load(path, allow_model=True)
+    assert content["run"] == run
+    assert run_in(content) == {key: value for key, value in run.items() if value is not None}
     said = capsys.readouterr().out
     assert f"{path.stem}: started (60 images, 2 epochs)" in said
     assert f"{path.stem}: trained in " in said

@@ -24,8 +24,7 @@ import numpy as np
 
 from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.checkpoint import load_checkpoint
-from pipeline.artifacts.metadata import run_in
+from pipeline.artifacts.checkpoint import load_checkpoint, run_in
 from pipeline.stage import child_processes
 from pipeline.training import fitting
 

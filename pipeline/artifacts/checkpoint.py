@@ -1,9 +1,10 @@
-"""A checkpoint pickle, as analysis uses it: a model that predicts, and its history, checked."""
+"""A checkpoint pickle, as analysis uses it: a model that predicts, its history and origin, checked."""
 
 from pathlib import Path
 
 from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.metadata import list_in, names_in, scalars_in, table_in, whole_in
 
 
 def load_checkpoint(path: Path) -> dict:
@@ -25,3 +26,27 @@ def load_checkpoint(path: Path) -> dict:
 
 def _is_curve(values: object) -> bool:
     return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+
+
+def run_in(checkpoint: dict) -> dict:
+    """What the checkpoint's pickle says it was made from, as far as JSON can hold it.
+
+    Class names and how an image becomes an input are not in checkpoints of before.
+    """
+    said, run = table_in(checkpoint, "run"), scalars_in(checkpoint, "run")
+    run["best_epoch"] = whole_in(run, "best_epoch")
+    run["settings"] = scalars_in(said, "settings")
+    run["class_names"] = list(names_in(said, "class_names")) or None
+    run["input"] = _input_in(said) or None
+    return {name: value for name, value in run.items() if value is not None}
+
+
+def _input_in(run: dict) -> dict:
+    said = table_in(run, "input")
+    pairs = {key: list_in(said, key) for key in ("image_size", "range")}
+    whole = {
+        key: pair
+        for key, pair in pairs.items()
+        if len(pair) == 2 and all(whole_in({key: value}, key) is not None for value in pair)
+    }
+    return {**whole, **scalars_in(run, "input")}

@@ -1,6 +1,6 @@
 """A dataset pickle, as training and analysis use it: its time, and one of its splits, checked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -47,6 +47,22 @@ def _time_in(name: str) -> datetime | None:
 def kind_of(split: dict[str, np.ndarray]) -> Kind:
     """As far as a split says: it has no class names."""
     return Kind(split["img"].shape[1:], tuple(map(str, range(split["class"].shape[1]))))
+
+
+def class_names(count: int, *described: Sequence[str]) -> list[str]:
+    """The names of `count` classes: the first that are as many, or else the numbers."""
+    numbers = [str(number) for number in range(count)]
+    return next((list(names) for names in described if len(names) == count), numbers)
+
+
+def input_of(image_shape: tuple[int, ...], ingested: bool) -> dict[str, object]:
+    """How an image becomes the input of a model that was trained on images of that shape.
+
+    How images that were not ingested here came to their size is not known.
+    """
+    size = list(image_shape[:2])
+    form = {"image_size": size, "channels": "RGB", "dtype": "uint8", "range": [0, 255]}
+    return {**form, "resize": constants.RESIZE} if ingested else form
 
 
 def load_split(path: Path, split: str) -> dict[str, np.ndarray]:

@@ -147,14 +147,6 @@ class CheckpointDescription:
         return cls.of(said_in(description_path(checkpoint)))
 
 
-def run_in(checkpoint: dict) -> dict:
-    """What the checkpoint's pickle says it was made from, as far as JSON can hold it."""
-    run: dict = scalars_in(checkpoint, "run")
-    run["best_epoch"] = whole_in(run, "best_epoch")
-    run["settings"] = scalars_in(table_in(checkpoint, "run"), "settings")
-    return {name: value for name, value in run.items() if value is not None}
-
-
 @dataclass(frozen=True)
 class Report:
     """What the analysis of one checkpoint found; None and "" where it does not say."""

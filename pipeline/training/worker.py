@@ -20,8 +20,9 @@ from pathlib import Path
 import constants
 from helper import UserError, open_regular, printable
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import hold_out, load_split
+from pipeline.artifacts.dataset import class_names, hold_out, input_of, load_split
 from pipeline.artifacts.keras_import import import_keras
+from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.data_folder import description_path, run_folder, training_log
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
@@ -131,6 +132,7 @@ class TrainingJob:
         fitting.use_devices(job.threads, job.gpu)
         precision = fitting.prepare(settings["precision"], settings["seed"])
         split = load_split(Path(job.dataset), "train")
+        described = DatasetDescription.beside(Path(job.dataset))
         fitted, held_out = hold_out(split["label"], settings["validation_split"], settings["seed"])
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
         fit = fitting.Fit(model, settings, len(fitted))
@@ -146,6 +148,8 @@ class TrainingJob:
             return self.report(event="paused", epoch=fit.epochs_done)
         run = {
             **job.description,
+            "class_names": class_names(split["class"].shape[1], described.class_names),
+            "input": input_of(split["img"].shape[1:], described.raw_dataset is not None),
             "images": len(fitted),
             "validation_images": len(held_out),
             "parameters": model.count_params(),

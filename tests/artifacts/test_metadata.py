@@ -7,6 +7,7 @@ import random
 import pytest
 
 from pipeline.artifacts import metadata
+from pipeline.artifacts.checkpoint import run_in
 from pipeline.artifacts.metadata import (
     AnalysisEntry,
     CheckpointDescription,
@@ -17,7 +18,6 @@ from pipeline.artifacts.metadata import (
     StageStatus,
     TrainingEntry,
     json_object,
-    run_in,
     said_in,
 )
 from prove.any_json import DATASET, anything, text_of
@@ -92,6 +92,15 @@ def test_of_a_run_in_a_pickle_only_what_json_can_hold_is_passed_on():
     run["settings"] = {"epochs": 3, "odd": [1], 7: 8}
     assert run_in({"run": run}) == {"key": "k", "settings": {"epochs": 3}}
     assert run_in({"run": [1]}) == {"settings": {}}
+
+
+def test_of_a_run_in_a_pickle_class_names_and_input_are_passed_on_as_far_as_they_are_such():
+    form = {"image_size": [8, 8], "channels": "RGB", "range": [0, 255], "resize": "bilinear"}
+    run = {"class_names": ["cat", "dog"], "input": form}
+    assert run_in({"run": run}) == {**run, "settings": {}}
+    odd = {"image_size": [8, -8], "range": [0, 1, 2], "channels": ["RGB"], "resize": "bilinear"}
+    run = {"class_names": ["cat", None], "input": odd}
+    assert run_in({"run": run}) == {"input": {"resize": "bilinear"}, "settings": {}}
 
 
 def test_what_is_no_file_or_too_large_is_said_once(tmp_path, caplog, monkeypatch):
