@@ -2,8 +2,8 @@
 
 Reads   data/model_checkpoints/*.pkl and the datasets in data/dataset that they were trained on
 Writes  data/model_analysis_results/: plot_model_<run>.pkl.png, visualize_errors_<run>.pkl.png,
-        confusion_matrix_<run>.pkl.png and <run>.json; of all runs leaderboard.csv and .png and
-        models_by_datasets.csv and .png
+        confusion_matrix_<run>.pkl.png, predictions_<run>.csv and .npz, and <run>.json; of all runs
+        leaderboard.csv and .png and models_by_datasets.csv and .png
 
     python model_analysis.py            keep watching
     python model_analysis.py --once     analyze what is there, then stop

@@ -37,8 +37,8 @@ def main() -> int:
     print(f"""
 From the first of so many renames into place to the last dataset, after the second that a folder has to
 settle for; {2 * IMAGES} tiny images in each folder. CPU: of the whole stage, from its start on. Limit: a
-loop that writes as many files as large as these datasets and descriptions, and flushes each of them and
-its folder to the disk, as the stage does.""")
+loop that writes as many files as large as these datasets, descriptions and tables, and flushes each of
+them and its folder to the disk, as the stage does.""")
     return 0 if all_arrived else 1
 
 
@@ -68,7 +68,7 @@ def flush(folder: Path, count: int) -> float:
     from helper import whole_file
 
     sizes = [path.stat().st_size for path in (folder / "data" / constants.DATASETS).iterdir()]
-    contents = [bytes(size) for size in sorted(sizes)[:: max(1, len(sizes) // 2)][:2]]
+    contents = [bytes(size) for size in sorted(sizes)[:: max(1, len(sizes) // 3)][:3]]
     (folder / "limit").mkdir()
     began = time.perf_counter()
     for number in range(count):

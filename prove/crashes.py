@@ -56,7 +56,8 @@ ANALYSIS_PARTS = (
     "pipeline.analysis.evaluation:Evaluator.prepare",
     "pipeline.analysis.evaluation:Evaluator.evaluate",
     "pipeline.analysis.checkpoint_analysis:Analysis._examine",
-    "pipeline.analysis.checkpoint_analysis:draw",
+    "pipeline.analysis.checkpoint_analysis:results_of",
+    "pipeline.analysis.run_results:draw",
 )
 MODEL = """
 import ctypes, os, signal, sys

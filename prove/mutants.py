@@ -190,12 +190,12 @@ WHAT_GOES_WRONG = (
         "a report is written first, recorded second",
         "pipeline/analysis/checkpoint_analysis.py",
         """
-        retry_until_disk_works(lambda: self._write(pictures, report), log.error, self.once)
-        self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
+        retry_until_disk_works(lambda: self._write(results), log.error, self.once)
+        self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
 """,
         """
-        self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
-        retry_until_disk_works(lambda: self._write(pictures, report), log.error, self.once)
+        self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
+        retry_until_disk_works(lambda: self._write(results), log.error, self.once)
 """,
         "kill",
     ),

@@ -1,5 +1,7 @@
+import csv
 import errno
 import json
+import os
 import pickle
 import re
 import shutil
@@ -14,7 +16,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 import constants
 import model_analysis
 from helper import UserError, sha256_of
-from pipeline.analysis import checkpoint_analysis
+from pipeline.analysis import run_results
 from pipeline.analysis.evaluation import Evaluator
 from testkit.checkpoints import put_checkpoint, put_copy_of_dataset
 
@@ -39,6 +41,8 @@ def test_pictures_and_figures_appear_under_their_names(data, dataset, capsys):
         "leaderboard.csv",
         "leaderboard.png",
         f"plot_model_{dataset}.pkl.png",
+        f"predictions_{dataset}.csv",
+        f"predictions_{dataset}.npz",
         f"visualize_errors_{dataset}.pkl.png",
     ]
     said = capsys.readouterr().out
@@ -51,6 +55,7 @@ def test_a_checkpoint_whose_name_is_too_long_is_named_and_in_nobodys_way(data, d
     put_checkpoint(data, "b" * 221, dataset, seed=1)
     assert analyze(data) == 1
     assert report(data, "b" * 221)["test_images"] == 15
+    assert len(predictions(data, "b" * 221)[0]) == 15
     assert (
         f"{'a' * 222}: its name has 222 bytes, expected 221 at the most, as files are named after"
         " it. Give it and the .json beside it a shorter one." in capsys.readouterr().out
@@ -89,6 +94,116 @@ def test_the_figures_are_those_of_the_model_on_the_test_split(data, dataset):
     assert [row["recall"] for row in figures["classes"]] == pytest.approx(list(recall))
     assert 0 <= figures["calibration_error"] <= 1
     assert figures["dataset_sha256"] == sha256_of(data / "dataset" / f"{dataset}.pkl")
+
+
+def predictions(data, name):
+    """The table and the arrays."""
+    folder = data / "model_analysis_results"
+    with open(folder / f"predictions_{name}.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with np.load(folder / f"predictions_{name}.npz", allow_pickle=False) as arrays:
+        return rows, dict(arrays)
+
+
+def test_the_predictions_are_those_of_the_model_on_each_test_image(data, dataset):
+    path = put_checkpoint(data, dataset, dataset)
+    analyze(data)
+    with open(path, "rb") as file:
+        model = pickle.load(file)["model"]
+    with open(data / "dataset" / f"{dataset}.pkl", "rb") as file:
+        test = pickle.load(file)["test"]
+    rows, arrays = predictions(data, dataset)
+    expected = model.predict(test["img"], verbose=0)
+    assert arrays.keys() == {"probabilities", "labels", "class_names"}
+    assert (arrays["probabilities"].dtype, arrays["labels"].dtype) == (np.float32, np.int64)
+    assert arrays["probabilities"] == pytest.approx(expected, abs=1e-6)
+    assert np.array_equal(arrays["labels"], test["label"])
+    assert arrays["class_names"].tolist() == ["blue", "green", "red"]
+    assert [row["file"] for row in rows] == [f"{i:06d}.png" for i in range(15)]
+    assert [row["true"] for row in rows] == [arrays["class_names"][i] for i in test["label"]]
+    assert [row["predicted"] for row in rows] == [
+        arrays["class_names"][i] for i in expected.argmax(1)
+    ]
+    for column, values in (
+        ("confidence", expected.max(1)),
+        ("true_probability", expected[np.arange(15), test["label"]]),
+    ):
+        assert [float(row[column]) for row in rows] == pytest.approx(values.tolist(), abs=2e-6)
+    assert report(data, dataset)["predictions"] == [
+        f"predictions_{dataset}.csv",
+        f"predictions_{dataset}.npz",
+    ]
+
+
+def test_the_report_appears_after_all_that_it_names(data, dataset, monkeypatch):
+    names, replace = [], os.replace
+
+    def named(source, target):
+        names.append(target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", named)
+    put_checkpoint(data, dataset, dataset)
+    analyze(data)
+    said = report(data, dataset)
+    named_in_it = {*said["pictures"], *said["predictions"]}
+    assert len(named_in_it) == 5
+    assert named_in_it <= set(names[: names.index(f"{dataset}.json", 2)])
+
+
+def remove(table):
+    table.unlink()
+
+
+def forget_a_row(table):
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:3]))
+
+
+def name_other_images(table):
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join([lines[0], *(line[:-2] + "x\n" for line in lines[1:])]))
+
+
+@pytest.mark.parametrize("change", [remove, forget_a_row, name_other_images])
+def test_a_dataset_without_a_table_that_fits_has_numbers_for_names(data, dataset, change):
+    """Datasets of before have none."""
+    change(data / "dataset" / f"{dataset}.csv")
+    put_checkpoint(data, dataset, dataset)
+    assert analyze(data) == 0
+    rows, _ = predictions(data, dataset)
+    assert [row["file"] for row in rows] == [str(i) for i in range(15)]
+    assert [row["true"] for row in rows] == ["blue", "green", "red"] * 5
+
+
+def test_the_mistakes_are_drawn_with_the_names_of_their_files(data, dataset):
+    put_checkpoint(data, f"{dataset}__a__a", dataset)
+    analyze(data)
+    (data / "dataset" / f"{dataset}.csv").unlink()
+    put_checkpoint(data, f"{dataset}__b__b", dataset, {"again": 1})
+    analyze(data)
+    assert report(data, f"{dataset}__a__a")["errors"] > 0
+    tall, low = (
+        Image.open(data / "model_analysis_results" / f"visualize_errors_{dataset}{pair}.pkl.png")
+        for pair in ("__a__a", "__b__b")
+    )
+    assert tall.height > low.height
+    assert tall.width == low.width
+
+
+def test_a_checkpoint_knows_its_classes_where_the_dataset_does_not_say_them(data, dataset):
+    (data / "dataset" / f"{dataset}.json").unlink()
+    names = ["cat", "dog", "eel"]
+    form = {"image_size": [32, 32], "channels": "RGB", "dtype": "uint8", "range": [0, 255]}
+    put_checkpoint(data, dataset, dataset, {"class_names": names, "input": form})
+    put_checkpoint(data, f"{dataset}__of__before", dataset, seed=1)
+    assert analyze(data) == 0
+    said = report(data, dataset)
+    assert [row["class"] for row in said["classes"]] == names
+    assert (said["trained"]["class_names"], said["trained"]["input"]) == (names, form)
+    assert predictions(data, dataset)[1]["class_names"].tolist() == names
+    said = report(data, f"{dataset}__of__before")
+    assert [row["class"] for row in said["classes"]] == ["0", "1", "2"]
+    assert not {"class_names", "input"} & said["trained"].keys()
 
 
 def test_each_picture_says_what_it_shows(data, dataset):
@@ -294,14 +409,14 @@ def test_a_checkpoint_that_cannot_be_read_for_now_stops_no_other(
 def test_a_fault_with_one_checkpoint_stops_no_other(data, dataset, capsys, monkeypatch):
     put_checkpoint(data, f"{dataset}__z__z", dataset, seed=1)
     put_checkpoint(data, dataset, dataset)
-    draw = checkpoint_analysis.draw
+    draw = run_results.draw
 
     def draw_with_a_fault(report, *arguments):
         if report["run"].endswith("z"):
             raise ZeroDivisionError("a fault")
         return draw(report, *arguments)
 
-    monkeypatch.setattr(checkpoint_analysis, "draw", draw_with_a_fault)
+    monkeypatch.setattr(run_results, "draw", draw_with_a_fault)
     assert analyze(data) == 1
     said = capsys.readouterr().out
     assert f"{dataset}__z__z: failed: ZeroDivisionError: a fault" in said
@@ -318,7 +433,7 @@ def test_a_stop_that_a_library_made_a_fault_of_is_a_stop(data, dataset, capsys, 
             raise fault from None
 
     put_checkpoint(data, dataset, dataset)
-    monkeypatch.setattr(checkpoint_analysis, "draw", draw_while_asked_to_stop)
+    monkeypatch.setattr(run_results, "draw", draw_while_asked_to_stop)
     assert analyze(data) == 130
     assert "failed" not in capsys.readouterr().out
     monkeypatch.undo()

@@ -43,6 +43,16 @@ LABELS = [
     "cafe\u0301",
     '"quoted", with a comma',
 ]
+NAMES = {  # of images, by their number; a row of a groundtruth.csv is one line, without spaces around
+    0: "=cmd|' C calc'!A0.png",
+    1: "+1.png",
+    2: "-2+3.png",
+    3: "@SUM(A1:A9).png",
+    4: "\uff1d1+1.png",
+    5: 'red \x1b[31m, "and\ta bell" \x07.png',
+    6: "\u202egpj.png",
+    7: "$x^2$ <b>%s {0} 猫🐈.png",
+}
 FOLDER = "=cmd|' <b>$x^2$ %s\n\t\x1b[31m\u202e🐈 猫 قطة"
 DATASET = "@ $x^2$ %s\n\x1b[31m\u202e🐈 猫 قطة"
 MODEL = "=1+1 <b>$x$ %d\n\x1b[31m猫" + os.fsdecode(b"\xff")
@@ -54,7 +64,7 @@ def put_images(folder, seed):
     draw = np.random.default_rng(seed)
     for split, count in (("train", 2), ("test", 1)):
         (folder / split).mkdir(parents=True)
-        rows = [(f"{i:03d}.png", label) for i, label in enumerate(LABELS * count)]
+        rows = [(NAMES.get(i, f"{i:03d}.png"), label) for i, label in enumerate(LABELS * count)]
         for name, _ in rows:
             pixels = draw.integers(0, 256, (8, 8, 3), np.uint8)
             Image.fromarray(pixels).save(folder / split / name)
@@ -123,17 +133,38 @@ def test_each_json_is_whole_and_has_the_labels_as_they_are(chain):
 
 
 def test_no_cell_of_a_table_is_a_formula_or_breaks_its_line(chain):
-    tables = sorted((chain[0] / "model_analysis_results").glob("*.csv"))
-    assert len(tables) == 2
+    results, count = chain[0] / "model_analysis_results", len(LABELS)
+    tables = [*results.glob("*.csv"), *(chain[0] / "dataset").glob("*.csv")]
+    lengths = []
     for path in tables:
         text = path.read_text()
         lines = list(csv.reader(StringIO(text)))
-        assert len(lines) == len(text.splitlines()) == 3
+        assert len(lines) == len(text.splitlines())
+        lengths.append(len(lines) - 1)
         for cell in itertools.chain.from_iterable(lines):
             assert cell.isprintable()
             assert re.fullmatch(r"-?[0-9.]+", cell) or not cell.lstrip().startswith(tuple("=+-@"))
-        assert f"'{printable(MODEL)}" in lines[1]
-        assert f"'{printable(SET)}" in lines[1]
+        if lengths[-1] == 2:
+            assert f"'{printable(MODEL)}" in lines[1]
+            assert f"'{printable(SET)}" in lines[1]
+    # The leaderboard, each model on each dataset; predictions; of the datasets, both splits.
+    assert sorted(lengths) == [2, 2, count, count, 3 * count, 3 * count]
+
+
+def as_cell(name):
+    return "'" + printable(name) if name.startswith(tuple("=+-@\uff1d")) else printable(name)
+
+
+def test_the_predictions_name_each_file_and_class(chain):
+    results = chain[0] / "model_analysis_results"
+    names = [as_cell(NAMES.get(i, f"{i:03d}.png")) for i in range(len(LABELS))]
+    for path in results.glob("predictions_*.csv"):
+        rows = list(csv.DictReader(StringIO(path.read_text())))
+        assert [row["file"] for row in rows] == names
+        assert [row["true"] for row in rows] == [as_cell(label) for label in LABELS]
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            assert arrays["class_names"].tolist() == sorted(LABELS)
+            assert [arrays["class_names"][label] for label in arrays["labels"]] == LABELS
 
 
 def test_each_picture_shows_all_within_its_margins(chain):

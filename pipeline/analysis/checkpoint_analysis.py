@@ -1,11 +1,8 @@
 """Which checkpoints are analyzed, and analyzing the next one."""
 
 import argparse
-import json
 import os
 import time
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import constants
@@ -16,32 +13,18 @@ from helper import (
     whole_file,
     write_json,
 )
-from pipeline.analysis import metrics
 from pipeline.analysis.evaluation import Evaluator
-from pipeline.artifacts import safe_pickle
+from pipeline.analysis.run_results import Results, Task, results_of
 from pipeline.artifacts.catalog import Catalog
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.ledger import Ledger
-from pipeline.artifacts.metadata import DatasetDescription, Report
+from pipeline.artifacts.metadata import Report
 from pipeline.data_folder import DataFolder
 from pipeline.stage.log_lines import log
 from pipeline.stage.process import raise_if_stopping
 from pipeline.stage.progress import counted
 from pipeline.stage.retry import retry_until_disk_works
 from pipeline.stage.status import status
-
-
-@dataclass
-class Task:
-    """A checkpoint to analyze and the dataset it is to be tested on."""
-
-    path: Path
-    sha256: str
-    dataset: Path
-
-    @property
-    def run(self) -> str:
-        return self.path.stem
 
 
 class Analysis:
@@ -81,7 +64,7 @@ class Analysis:
         log.debug("%s: started", task.run)
         status.update(f"analyzing {task.run}")
         try:
-            pictures, report = self._examine(task)
+            results = self._examine(task)
         except UserError as error:
             return self._fail(task, str(error))
         except FileNotFoundError:
@@ -97,14 +80,14 @@ class Analysis:
             # A fault of ours or of Keras: say all, and go on with the others.
             log.exception("%s: failed", task.run)
             return self._fail(task, f"{type(error).__name__}: {printable(error)[:300]}")
-        retry_until_disk_works(lambda: self._write(pictures, report), log.error, self.once)
-        self._enter(task.sha256, **_entry_of(task.run, report["accuracy"]))
+        retry_until_disk_works(lambda: self._write(results), log.error, self.once)
+        self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
         log.info(
             "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
             task.run,
             time.monotonic() - began,
-            report["accuracy"],
-            len(pictures),
+            results.report["accuracy"],
+            len(results.report["pictures"]),
             shown(self.data.results),
         )
         return None
@@ -115,34 +98,18 @@ class Analysis:
         self.all_well = False
         self._enter(task.sha256, run=task.run, state="failed", reason=reason)
 
-    def _examine(self, task: Task) -> tuple[dict[str, bytes], dict]:
-        """The pictures by file name, and the report."""
+    def _examine(self, task: Task) -> Results:
         self.evaluator.prepare(task.path, task.sha256)
         test = load_split(task.dataset, "test")  # meanwhile
         with counted(len(test["img"]), "analysis  | testing", "images") as progress:
             evaluation = self.evaluator.evaluate(task.path, task.sha256, test, progress)
-        probabilities, run = evaluation.probabilities, evaluation.run
-        described = DatasetDescription.beside(task.dataset)
-        names = class_names(described, test["class"].shape[1])
-        figures = metrics.score(probabilities, test["label"], names)
-        report = {
-            "run": task.run,
-            "checkpoint_sha256": task.sha256,
-            "dataset": task.dataset.stem,
-            "dataset_sha256": run.get("dataset_sha256") or safe_pickle.digest(task.dataset),
-            "image_shape": test["img"].shape[1:],
-            **figures,
-            "trained": run,
-            "dataset_warnings": described.warnings,
-            "versions": {"pipeline": constants.VERSION, "keras": version("keras")},
-        }
-        return draw(report, evaluation.history, test, probabilities, names), report
+        return results_of(task, test, evaluation)
 
-    def _write(self, pictures: dict[str, bytes], report: dict) -> None:
-        for name, picture in pictures.items():
+    def _write(self, results: Results) -> None:
+        for name, content in results.files.items():
             with whole_file(self.data.results / name) as file:
-                file.write(picture)
-        write_json(self.data.report(report["run"]), {**report, "pictures": list(pictures)})
+                file.write(content)
+        write_json(self.data.report(results.report["run"]), results.report)
 
     def _enter(self, digest: str, **entry: object) -> None:
         retry_until_disk_works(lambda: self.record.record(digest, **entry), log.error, self.once)
@@ -187,50 +154,3 @@ def _check_length(path: Path) -> None:
 
 def _entry_of(run: str, accuracy: float) -> dict:
     return {"run": run, "state": "analyzed", "accuracy": accuracy}
-
-
-def class_names(description: DatasetDescription, count: int) -> list[str]:
-    """The names from a dataset's description, or the numbers."""
-    names = description.class_names
-    return list(names) if len(names) == count else [str(number) for number in range(count)]
-
-
-def draw(
-    report: dict,
-    history: dict,
-    test: dict,
-    probabilities,
-    names: list[str],
-) -> dict[str, bytes]:
-    """The pictures of one run, by file name."""
-    from pipeline.analysis import (
-        plots,  # matplotlib takes its time, which --help should not wait for
-    )
-
-    run, labels = report["run"], test["label"]
-    about = {
-        "Run": run,
-        "Dataset": f"{report['dataset']} (SHA-256 {report['dataset_sha256']})",
-        "Settings": json.dumps(report["trained"].get("settings", {})),
-    }
-    worst = metrics.confident_errors(probabilities, labels, constants.MOST_ERRORS)
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    return {
-        f"plot_model_{run}.pkl.png": plots.history_plot(
-            history, report["trained"].get("best_epoch"), run, about
-        ),
-        f"visualize_errors_{run}.pkl.png": plots.errors_plot(
-            test["img"][worst],
-            labels[worst],
-            predicted[worst],
-            confidence[worst],
-            names,
-            run,
-            about,
-            report["errors"],
-            len(labels),
-        ),
-        f"confusion_matrix_{run}.pkl.png": plots.confusion_plot(
-            metrics.confusion_matrix(probabilities, labels), names, run, about
-        ),
-    }

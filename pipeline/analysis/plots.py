@@ -131,6 +131,7 @@ def errors_plot(
     metadata: dict[str, str],
     total_wrong: int,
     total: int,
+    files: Sequence[str] = (),
 ) -> bytes:
     """A grid of mistaken test images in the order given, as a PNG.
 
@@ -139,6 +140,7 @@ def errors_plot(
         true, predicted: int (n,), positions in `class_names`.
         confidence: float (n,), 0 to 1.
         total_wrong, total: how many of how many test images are wrong, shown here or not.
+        files: their names, or none where they are not known.
     """
     with house_style():
         if len(images) == 0:
@@ -148,13 +150,14 @@ def errors_plot(
         side = {1: 3.0, 2: 2.5}.get(columns, 1.8)
         tall = side * min(1, images.shape[1] / images.shape[2])
         cell = max(side + 0.4, 6.4 / columns)
-        figure = new_figure(columns * cell + 2 * MARGIN - 0.3, rows * (tall + 0.95) + 1.5)
+        caption = 0.95 + 0.19 * bool(files)
+        figure = new_figure(columns * cell + 2 * MARGIN - 0.3, rows * (tall + caption) + 1.5)
         heading(figure, title, errors_subtitle(len(images), total_wrong, total))
         for i, image in enumerate(images):
-            x, y = MARGIN + i % columns * cell, 1.35 + i // columns * (tall + 0.95)
+            x, y = MARGIN + i % columns * cell, 1.35 + i // columns * (tall + caption)
             draw_image(axes_at(figure, x, y, side, tall), image)
             words = class_names[true[i]], class_names[predicted[i]], percent(confidence[i])
-            write_caption(figure, x, y + tall + 0.08, cell - 0.4, *words)
+            write_caption(figure, x, y + tall + 0.08, cell - 0.4, *words, *files[i : i + 1])
         return png(figure, metadata)
 
 
@@ -183,11 +186,20 @@ def draw_image(axes: Axes, image: np.ndarray) -> None:
 
 
 def write_caption(
-    figure: Figure, x: float, y: float, room: float, true: str, predicted: str, confidence: str
+    figure: Figure,
+    x: float,
+    y: float,
+    room: float,
+    true: str,
+    predicted: str,
+    confidence: str,
+    file: str = "",
 ) -> None:
     write(figure, x, y, with_head("true: ", true, room), room)
     write(figure, x, y + 0.19, with_head("predicted: ", predicted, room), room, color=RED)
     write(figure, x, y + 0.38, f"confidence: {confidence}", room, color=GREY)
+    if file:
+        write(figure, x, y + 0.57, with_head("file: ", file, room), room, color=GREY)
 
 
 def with_head(head: str, name: str, room: float) -> str:

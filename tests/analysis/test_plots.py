@@ -51,6 +51,7 @@ def errors_png(
     total: int = 60,
     shape=(32, 32, 3),
     title="a run",
+    files=(),
 ) -> bytes:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
@@ -59,7 +60,7 @@ def errors_png(
     wrong = count if wrong is None else wrong
     predicted = (true + 1) % len(names)
     return plots.errors_plot(
-        images, true, predicted, confidence, names, title, METADATA, wrong, total
+        images, true, predicted, confidence, names, title, METADATA, wrong, total, files
     )
 
 
@@ -240,7 +241,19 @@ def test_errors_caption_has_both_classes_and_the_confidence():
     with drawing.house_style():
         figure = drawing.new_figure(6, 4)
         plots.write_caption(figure, 1, 1, 3, "cat", "dog", text.percent(0.973))
-    assert texts_of(figure) == ["true: cat", "predicted: dog", "confidence: 97.3 %"]
+        assert texts_of(figure) == ["true: cat", "predicted: dog", "confidence: 97.3 %"]
+        plots.write_caption(figure, 1, 2, 3, "cat", "dog", "97.3 %", "000123.png")
+    assert texts_of(figure)[-1] == "file: 000123.png"
+
+
+@pytest.mark.parametrize("count", [1, 7, 25])
+def test_file_names_stand_under_their_images_within_the_margins(count):
+    files = ["000001.png", "W" * 300, "a\n\x1b[31m猫.png", "", "$x^2$"] * 5
+    png = errors_png(count, files=files[:count])
+    assert margin_is_white(png)
+    assert opened(png).size > opened(errors_png(count)).size
+    assert opened(png).size[0] == opened(errors_png(count)).size[0]
+    assert png != errors_png(count, files=["another.png"] * count)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""What the test of one checkpoint gives: its predictions, their figures, and pictures of them."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import constants
+from pipeline.analysis import metrics
+from pipeline.analysis.evaluation import Evaluation
+from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.dataset import class_names
+from pipeline.artifacts.image_table import file_names
+from pipeline.artifacts.metadata import DatasetDescription
+from pipeline.stage.text import csv_of
+
+COLUMNS = ("file", "true", "predicted", "confidence", "true_probability")
+# In the arrays for programs, where each name takes as much room as the longest.
+MOST_CHARACTERS = 1000
+
+
+@dataclass
+class Task:
+    """A checkpoint to analyze and the dataset it is to be tested on."""
+
+    path: Path
+    sha256: str
+    dataset: Path
+
+    @property
+    def run(self) -> str:
+        return self.path.stem
+
+
+@dataclass
+class Results:
+    """The report on a run, and the files that it names, by name."""
+
+    report: dict
+    files: dict[str, bytes]
+
+
+def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) -> Results:
+    """What `evaluation` says of the images in `test`, the test split of the task's dataset."""
+    probabilities, trained = evaluation.probabilities, evaluation.run
+    described = DatasetDescription.beside(task.dataset)
+    names = class_names(
+        probabilities.shape[1], described.class_names, trained.get("class_names", ())
+    )
+    files = file_names(task.dataset, "test", test["img"])
+    report = {
+        "run": task.run,
+        "checkpoint_sha256": task.sha256,
+        "dataset": task.dataset.stem,
+        "dataset_sha256": trained.get("dataset_sha256") or safe_pickle.digest(task.dataset),
+        "image_shape": test["img"].shape[1:],
+        **metrics.score(probabilities, test["label"], names),
+        "trained": trained,
+        "dataset_warnings": described.warnings,
+        "versions": {"pipeline": constants.VERSION, "keras": version("keras")},
+    }
+    pictures = draw(report, evaluation.history, test, probabilities, names, files)
+    predictions = {
+        f"predictions_{task.run}.csv": _as_table(probabilities, test["label"], names, files),
+        f"predictions_{task.run}.npz": _as_arrays(probabilities, test["label"], names),
+    }
+    report |= {"pictures": list(pictures), "predictions": list(predictions)}
+    return Results(report, {**pictures, **predictions})
+
+
+def _as_table(
+    probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], files: Sequence[str]
+) -> bytes:
+    """A row for each test image, in the order of the dataset; without `files` its number is its name."""
+    rows = zip(
+        files or range(len(labels)),
+        (names[label] for label in labels),
+        (names[label] for label in probabilities.argmax(1)),
+        probabilities.max(1).tolist(),
+        probabilities[np.arange(len(labels)), labels].tolist(),
+        strict=True,
+    )
+    return csv_of(COLUMNS, rows)
+
+
+def _as_arrays(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> bytes:
+    """The same for programs, in NumPy's own format and without a pickle in it."""
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        probabilities=probabilities,
+        labels=labels,
+        class_names=np.array([name[:MOST_CHARACTERS] for name in names]),
+    )
+    return buffer.getvalue()
+
+
+def draw(
+    report: dict,
+    history: dict[str, list[float]],
+    test: dict[str, np.ndarray],
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    files: Sequence[str],
+) -> dict[str, bytes]:
+    """The pictures of one run, by file name."""
+    # matplotlib takes its time, which --help should not wait for
+    from pipeline.analysis import plots
+
+    run, labels = report["run"], test["label"]
+    about = {
+        "Run": run,
+        "Dataset": f"{report['dataset']} (SHA-256 {report['dataset_sha256']})",
+        "Settings": json.dumps(report["trained"].get("settings", {})),
+    }
+    worst = metrics.confident_errors(probabilities, labels, constants.MOST_ERRORS)
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    return {
+        f"plot_model_{run}.pkl.png": plots.history_plot(
+            history, report["trained"].get("best_epoch"), run, about
+        ),
+        f"visualize_errors_{run}.pkl.png": plots.errors_plot(
+            test["img"][worst],
+            labels[worst],
+            predicted[worst],
+            confidence[worst],
+            names,
+            run,
+            about,
+            report["errors"],
+            len(labels),
+            [files[image] for image in worst] if files else [],
+        ),
+        f"confusion_matrix_{run}.pkl.png": plots.confusion_plot(
+            metrics.confusion_matrix(probabilities, labels), names, run, about
+        ),
+    }
