@@ -4,12 +4,14 @@ Every room needs it, so it lies below all of them. It knows no content.
 """
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import constants
 
 FileState = tuple[int, int, int, int]
+CLOCK_TICK = 0.1  # seconds; Linux dates files to 1/250 s or finer
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,13 @@ def training_log(checkpoint: Path) -> Path:
 def file_state(status: os.stat_result) -> FileState:
     """What is different when a file has changed or was replaced."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def state_of(path: Path) -> tuple[FileState | None, bool]:
+    """The state of what is at `path`, None where nothing is; and whether it can be relied on: within
+    one tick of the clock a file can change twice."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None, False
+    return file_state(status), status.st_ctime < time.time() - CLOCK_TICK

@@ -20,10 +20,11 @@ from typing import Any, Generic, TypeVar
 import constants
 from helper import UnusableFile, flush_folder, read_file, sha256_of, shown, whole_file
 from pipeline.artifacts import safe_pickle
+from pipeline.data_folder import FileState, state_of
 from pipeline.stage.log_lines import log
 
-LARGE = 2**20  # bytes
 MOST_STEPS = 20  # that a pickle machine takes to read a record; it takes half as many
+SEPARATOR = ",\n"  # of two entries; JSON writes the end of a line within a text otherwise
 Entry = TypeVar("Entry")
 
 
@@ -108,12 +109,67 @@ class Ledger(Generic[Entry]):
             raise safe_pickle.PickleError("its entries are too deep") from None
 
 
+class LedgerReader(Generic[Entry]):
+    """The entries of another stage's record at `path`, without touching it; none if it is damaged.
+
+    Ten thousand are a file of 2 MB, and nearly all of the time to read it is their JSON. So an entry is
+    parsed again only when its line changed.
+    """
+
+    def __init__(self, path: Path, of: Callable[[dict], Entry]):
+        self.path, self.of = path, of
+        self.entries: dict[str, Entry] = {}
+        self._state: FileState | None = None
+        self._lines: list[str] = []
+        self._parsed: list[tuple[str, Entry]] = []  # the key and the entry in each line
+
+    def look(self) -> dict[str, Entry | None]:
+        """Bring `entries` up to date; returns what was there before for each key that may have changed."""
+        state, settled = state_of(self.path)
+        if state is not None and state == self._state:
+            return {}
+        self._state = state if settled else None
+        try:
+            lines, start, end, new = self._read()
+        except (OSError, safe_pickle.PickleError):
+            lines, start, end, new = [], 0, 0, []
+        old = self._parsed[start : len(self._parsed) - end]
+        before = {key: self.entries.get(key) for key, _ in old + new}
+        self._parsed[start : len(self._parsed) - end] = new
+        self._lines, self.entries = lines, dict(self._parsed)
+        return before
+
+    def _read(self) -> tuple[list[str], int, int, list[tuple[str, Entry]]]:
+        """The lines, how many are as before at the start and at the end, and what is between them."""
+        text = _text_in(self.path)
+        lines = text[1:-1].split(SEPARATOR) if text != "{}" else []
+        start = _equal_at_start(lines, self._lines)
+        end = _equal_at_start(lines[start:][::-1], self._lines[start:][::-1])
+        try:
+            return lines, start, end, [*map(self._entry_in, lines[start : len(lines) - end])]
+        except (ValueError, RecursionError):  # JSON of the same meaning, written by another hand
+            entries = _entries_in(text)
+            return [], 0, 0, [(key, self.of(entries[key])) for key in entries]
+
+    def _entry_in(self, line: str) -> tuple[str, Entry]:
+        [(key, entry)] = json.loads(f"{{{line}}}").items()
+        if not isinstance(entry, dict):
+            raise ValueError("no entry")
+        return key, self.of(entry)
+
+
+def _equal_at_start(some: list[str], others: list[str]) -> int:
+    """How many lines are equal, before the first ones that differ."""
+    pairs = enumerate(zip(some, others, strict=False))
+    shorter = min(len(some), len(others))
+    return next((number for number, (one, other) in pairs if one != other), shorter)
+
+
 def entries_in(path: Path) -> dict[str, dict]:
-    """The entries of another stage's record, without touching it; {} if there is none or it is damaged."""
-    try:
-        return _read(path)
-    except (OSError, safe_pickle.PickleError):
-        return {}
+    """What a `LedgerReader` reads at its first look."""
+    reader = LedgerReader(path, dict)
+    reader.look()
+    return reader.entries
 
 
 def _dump(entries: dict[str, dict]) -> bytes:
@@ -125,14 +181,22 @@ def _text(key: str, entry: dict) -> str:
 
 
 def _framed(texts: Iterable[str]) -> bytes:
-    """The record of the entries whose JSON is `texts`, with the digest of it all."""
-    entries = "{" + ",\n".join(texts) + "}"
-    digest = hashlib.sha256(entries.encode()).hexdigest()
-    return safe_pickle.dumps({"entries": entries, "sha256": digest})
+    """The record of the entries whose JSON is `texts`."""
+    return _sealed("{" + SEPARATOR.join(texts) + "}")
+
+
+def _sealed(text: str) -> bytes:
+    """The record of the entries that `text` spells, with the digest of it."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return safe_pickle.dumps({"entries": text, "sha256": digest})
 
 
 def _read(path: Path) -> dict[str, dict]:
-    """The entries in `path`.
+    return _entries_in(_text_in(path))
+
+
+def _text_in(path: Path) -> str:
+    """The JSON of the entries in `path`.
 
     Any changed bit is noticed: either the digest of the entries differs, or the bytes around them
     are not the ones that these entries are written with.
@@ -141,27 +205,25 @@ def _read(path: Path) -> dict[str, dict]:
         safe_pickle.PickleError: the file is damaged.
     """
     content = read_file(path, constants.MOST_RECORD_BYTES)
-    if len(content) > LARGE and not _is_mostly_text(content):
-        raise safe_pickle.PickleError("it holds no entries")
-    record = safe_pickle.loads(content, "the record")
-    text: Any = record.get("entries") if isinstance(record, dict) else None
     try:
-        entries = json.loads(text)
-        unchanged = _framed([text[1:-1]]) == content
-    except (TypeError, ValueError, RecursionError):
+        # Nothing is unpickled, nor need be: what is the same as these entries are written is whole.
+        steps = islice(genops(content), MOST_STEPS)
+        _, text, *_ = [value for _, value, _ in steps if isinstance(value, str)]
+        unchanged = _sealed(text) == content
+    except ValueError:
         raise safe_pickle.PickleError("it holds no entries") from None
-    if not isinstance(entries, dict) or not all(
-        isinstance(entry, dict) for entry in entries.values()
-    ):
-        raise safe_pickle.PickleError("it holds no entries")
     if not unchanged:
         raise safe_pickle.PickleError("its digest does not match")
-    return entries
+    if (text[:1], text[-1:]) != ("{", "}"):
+        raise safe_pickle.PickleError("it holds no entries")
+    return text
 
 
-def _is_mostly_text(content: bytes) -> bool:
-    """Whether it is a few long values: of millions of short ones each takes 100 bytes to load."""
+def _entries_in(text: str) -> dict[str, dict]:
     try:
-        return len(list(islice(genops(content), MOST_STEPS + 1))) <= MOST_STEPS
-    except ValueError:
-        return False
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        raise safe_pickle.PickleError("it holds no entries") from None
+    if not all(isinstance(entry, dict) for entry in entries.values()):
+        raise safe_pickle.PickleError("it holds no entries")
+    return entries

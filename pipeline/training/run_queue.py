@@ -23,12 +23,11 @@ from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import dataset_time
 from pipeline.artifacts.hyperparameters import SETTINGS, read_hyperparameters
 from pipeline.artifacts.metadata import DatasetDescription, read_json
-from pipeline.data_folder import DataFolder, description_path, file_state
+from pipeline.data_folder import CLOCK_TICK, DataFolder, description_path, file_state
 from pipeline.stage.text import cannot_read
 
 # A line of a model file that says its priority and nothing else.
 PRIORITY_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
-CLOCK_TICK = 0.1  # seconds; Linux dates files to 1/250 s or finer
 
 
 @dataclass(frozen=True)

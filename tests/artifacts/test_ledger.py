@@ -10,7 +10,7 @@ import pytest
 
 import constants
 from pipeline.artifacts import ledger, safe_pickle
-from pipeline.artifacts.ledger import Ledger, entries_in
+from pipeline.artifacts.ledger import Ledger, LedgerReader, entries_in
 from pipeline.stage.log_lines import log
 
 ENTRIES = {
@@ -284,3 +284,26 @@ def test_a_record_of_100_000_runs_is_within_the_limit(path):
     assert len(content) < constants.MOST_RECORD_BYTES
     path.write_bytes(content)
     assert len(entries_in(path)) == 100_000
+
+
+def test_a_reader_parses_an_entry_again_only_where_its_line_changed(recorded):
+    parsed = []
+    reader = LedgerReader(recorded, lambda entry: parsed.append(entry) or entry)
+    assert reader.look() == dict.fromkeys(ENTRIES)
+    record = Ledger(recorded, never)
+    record.record("digest three", state="trained")
+    assert reader.look() == {"digest three": None}
+    assert reader.entries == record.entries
+    assert len(parsed) == 3
+
+
+@pytest.mark.parametrize("indent", [1, None])
+def test_a_reader_takes_the_same_entries_from_another_hand(recorded, indent):
+    reader = LedgerReader(recorded, dict)
+    for entries in (ENTRIES, REBUILT, ENTRIES):
+        recorded.write_bytes(ledger._sealed(json.dumps(entries, indent=indent)))
+        reader.look()
+        assert reader.entries == entries
+        recorded.write_bytes(ledger._dump({**entries, "more": {}}))
+        reader.look()
+        assert reader.entries == {**entries, "more": {}}
