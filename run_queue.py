@@ -4,7 +4,7 @@ Reads   data/, models/*.py, hyperparameters/*.toml; changes nothing
 
     python run_queue.py                 print the whole product as a table
     python run_queue.py --json          the same for programs
-    python run_queue.py --health        say which stages live
+    python run_queue.py --health        say which stages live; of one, with --stage NAME
 """
 
 import signal
@@ -21,14 +21,15 @@ import constants
 from pipeline.stage.terminal import run_script
 from pipeline.training import health, run_table
 from pipeline.training.run_queue import RunQueue
+from pipeline.training.run_table import RunTable
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if options.health:
-        return health.tell(options.data, options.json)
+        return health.tell(options.data, options.json, options.stages)
     queue = RunQueue(options.data, options.models_folder, options.hyperparameters_folder)
-    table = run_table.rows(queue.look(), options.data)
+    table = RunTable(options.data).refresh(queue.look())
     if options.json:
         print(json.dumps({"runs": run_table.as_plain(table), "problems": queue.problems}, indent=2))
     else:
@@ -60,8 +61,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="print which stages are live, stuck or down instead; exit status 1 if not all are live",
     )
+    add(
+        "--stage",
+        dest="stages",
+        nargs=1,
+        choices=health.STAGES,
+        default=health.STAGES,
+        metavar="NAME",
+        help=f"with --health: of this stage alone ({', '.join(health.STAGES)})",
+    )
     add("--json", action="store_true", help="print JSON, for programs")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.stages is not health.STAGES and not options.health:
+        parser.error("--stage goes with --health: add it, or leave --stage out")
+    return options
 
 
 if __name__ == "__main__":

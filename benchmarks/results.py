@@ -24,6 +24,7 @@ BENCHMARKS = (
     "reaction",
     "idle",
     "growth",
+    "refresh",
     "ingestion",
     "many_folders",
     "training",

@@ -6,6 +6,7 @@ project writes, counts as not said. No reader raises, whatever a file holds.
 
 import json
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +20,20 @@ from pipeline.stage.text import cannot_read
 HIGHEST = 1e300  # of the numbers that can be computed with
 LONGEST = 1e12  # seconds; 30,000 years
 MOST = 2**53  # of what is counted
+
+
+class RunState(StrEnum):
+    """What can be said of a run. The records hold these words as plain text."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    TRAINED = "trained"
+    ANALYZED = "analyzed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+STATES = {str(state): state for state in RunState}
 
 
 def read_json(path: Path) -> dict:
@@ -271,7 +286,7 @@ class IngestionEntry:
 class TrainingEntry:
     """What became of a run. `reason` is why it failed."""
 
-    state: str | None
+    state: RunState | None
     name: str | None
     reason: str
     accuracy: float | None
@@ -283,7 +298,7 @@ class TrainingEntry:
     @classmethod
     def of(cls, said: dict) -> "TrainingEntry":
         return cls(
-            text_in(said, "state"),
+            state_in(said, "state"),
             file_name_in(said, "name"),
             text_in(said, "reason") or "",
             share_in(said, "accuracy"),
@@ -298,7 +313,7 @@ class TrainingEntry:
 class AnalysisEntry:
     """What became of a checkpoint."""
 
-    state: str | None
+    state: RunState | None
     run: str | None
     reason: str
     accuracy: float | None
@@ -306,7 +321,7 @@ class AnalysisEntry:
     @classmethod
     def of(cls, said: dict) -> "AnalysisEntry":
         reason, accuracy = text_in(said, "reason") or "", share_in(said, "accuracy")
-        return cls(text_in(said, "state"), file_name_in(said, "run"), reason, accuracy)
+        return cls(state_in(said, "state"), file_name_in(said, "run"), reason, accuracy)
 
 
 def table_in(content: dict, key: str) -> dict:
@@ -322,6 +337,10 @@ def list_in(content: dict, key: str) -> list:
 def text_in(content: dict, key: str) -> str | None:
     value = content.get(key)
     return value if isinstance(value, str) else None
+
+
+def state_in(content: dict, key: str) -> RunState | None:
+    return STATES.get(text_in(content, key))
 
 
 def file_name_in(content: dict, key: str) -> str | None:

@@ -1,87 +1,267 @@
 """The whole product as a table: what became of each run, and when the others will be done."""
 
 import fcntl
+import os
+from bisect import bisect_left, insort
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from heapq import heappop, heappush
+from heapq import heapreplace
 from pathlib import Path
-from statistics import median
 
 from helper import open_regular, printable
-from pipeline.artifacts.ledger import entries_in
-from pipeline.artifacts.metadata import AnalysisEntry, TrainingEntry
-from pipeline.data_folder import DataFolder, run_folder, training_log
+from pipeline.artifacts.ledger import Entry, LedgerReader
+from pipeline.artifacts.metadata import AnalysisEntry, RunState, TrainingEntry
+from pipeline.data_folder import DataFolder, FileState, run_folder, state_of, training_log
 from pipeline.training import training_state
+from pipeline.training.run_queue import Run
 
 UNKNOWN = TrainingEntry.of({})
+TO_COME = (RunState.WAITING, RunState.RUNNING)
 HEAD = ("dataset", "model", "set", "state", "priority", "epochs", "ETA", "result")
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
-    """One run. `eta` is in seconds from now; None where nothing is known to tell it from."""
+    """One run. `name` is that of its checkpoint; `eta` is in seconds from now; what is not known is None."""
 
+    name: str
+    key: str
     dataset: str
     model: str
     hyperparameter_set: str
-    state: str
-    priority: str
+    model_priority: int
+    set_priority: int
+    state: RunState
     epochs_done: int
     epochs: int
-    eta: float | None
-    result: str
+    eta: float | None = None
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+    reason: str = ""  # why it failed
 
     def cells(self) -> tuple[str, ...]:
+        names = map(printable, (self.dataset, self.model, self.hyperparameter_set))
+        priority = f"{self.model_priority}/{self.set_priority}"
         epochs = f"{self.epochs_done}/{self.epochs}"
         eta = "" if self.eta is None else in_words(self.eta)
-        names = map(printable, (self.dataset, self.model, self.hyperparameter_set))
-        return (*names, self.state, self.priority, epochs, eta, printable(self.result))
+        return (*names, self.state, priority, epochs, eta, self._result())
+
+    def _result(self) -> str:
+        match self.state:
+            case RunState.FAILED:
+                return printable(self.reason)
+            case RunState.ANALYZED:
+                return _figure("test accuracy", self.test_accuracy)
+            case RunState.TRAINED:
+                return _figure("validation accuracy", self.validation_accuracy)
+        return ""
 
 
-def rows(runs: list, data: Path) -> list[Row]:
-    """A row for each of `runs`, which come in the order in which they are trained.
+class RunTable:
+    """A row for each run. To bring the rows up to date costs as much as has changed.
 
     Only reads: works while the stages run, after a crash, and with no stage running.
     """
-    entries = entries_in(DataFolder(data).training_record)
-    trained = {key: TrainingEntry.of(entry) for key, entry in entries.items()}
-    analyses = map(AnalysisEntry.of, entries_in(DataFolder(data).analysis_record).values())
-    analyzed = {entry.run: entry for entry in analyses}
-    table = [_row(run, trained.get(run.key, UNKNOWN), analyzed, DataFolder(data)) for run in runs]
-    _estimate(table, runs, trained)
-    return table
+
+    def __init__(self, data: Path):
+        self.data = DataFolder(data)
+        self.rows: list[Row] = []
+        self._runs: list[Run] = []
+        self._training = LedgerReader(self.data.training_record, TrainingEntry.of)
+        self._analysis = LedgerReader(self.data.analysis_record, AnalysisEntry.of)
+        self._analyzed: dict[str | None, AnalysisEntry] = {}  # by the name of the run
+        self._checkpoints = FolderNames(self.data.checkpoints)
+        self._row_of: dict[str, int] = {}  # by the key of the run
+        # What a row was told from, by the name of a run; a row that is told otherwise now may still be in it.
+        self._rows_on: defaultdict[str | None, set[int]] = defaultdict(set)
+        self._unfinished: set[int] = (
+            set()
+        )  # rows of runs with a folder: a lock or an epoch tells no record
+        self._to_come: set[int] = set()
+        self._rates = Rates()
+
+    def refresh(self, runs: list[Run]) -> list[Row]:
+        """The rows of `runs`, which come in the order in which they are trained: always the same list."""
+        before = self._training.look()
+        names = self._look_for_analyses() | self._look_for_checkpoints(before)
+        if runs != self._runs:
+            self._begin_with(runs)
+            stale = range(len(runs))
+        else:
+            rows = (self._rows_on[name] for name in names & self._rows_on.keys())
+            stale = {self._row_of[key] for key in before.keys() & self._row_of.keys()}
+            stale = stale.union(self._unfinished, *rows)
+        changed = [number for number in stale if self._renew(number)]
+        self._rates.change(before, self._training.entries)
+        if changed or before:
+            self._estimate()
+        return self.rows
+
+    def _begin_with(self, runs: list[Run]) -> None:
+        self._runs = runs
+        self.rows[:] = [None] * len(runs)
+        self._row_of = {run.key: number for number, run in enumerate(runs)}
+        for known in (self._rows_on, self._unfinished, self._to_come):
+            known.clear()
+
+    def _look_for_analyses(self) -> set[str | None]:
+        """The names of the runs that the record of analysis says something else of."""
+        before = self._analysis.look()
+        if before:
+            self._analyzed = {entry.run: entry for entry in self._analysis.entries.values()}
+        return {entry.run for entry in _entries(before, self._analysis.entries)}
+
+    def _look_for_checkpoints(self, before: dict[str, TrainingEntry | None]) -> set[str]:
+        """The names of the runs that a file came or went of; `before` are the entries that changed."""
+        entries = _entries(before, self._training.entries)
+        files = self._checkpoints.look({f"{entry.name}.pkl" for entry in entries})
+        return files | {file.removesuffix(".pkl") for file in files}
+
+    def _renew(self, number: int) -> bool:
+        """Make the row afresh; returns whether it says something else than before."""
+        old, new = self.rows[number], self._row(number)
+        self._to_come.discard(number)
+        if new.state in TO_COME:
+            self._to_come.add(number)
+            new.eta = old and old.eta
+        self.rows[number] = new
+        return new != old
+
+    def _row(self, number: int) -> Row:
+        run = self._runs[number]
+        entry, name = self._training.entries.get(run.key, UNKNOWN), self._name(number)
+        row = Row(
+            name,
+            run.key,
+            run.dataset.name,
+            run.model.name,
+            run.hyperparameters.name,
+            run.model.priority,
+            run.hyperparameters.priority,
+            RunState.WAITING,
+            0,
+            run.hyperparameters.settings["epochs"],
+        )
+        self._unfinished.discard(number)
+        if entry.state is RunState.FAILED:
+            row.state, row.reason = RunState.FAILED, entry.reason
+        elif entry.state is RunState.TRAINED and f"{name}.pkl" in self._checkpoints.names:
+            row.state, row.epochs_done = RunState.TRAINED, entry.epochs or 0
+            row.validation_accuracy = entry.accuracy
+            _add_analysis(row, self._analyzed.get(name))
+        elif name in self._checkpoints.names:
+            self._unfinished.add(number)
+            checkpoint = self.data.checkpoint(name)
+            row.epochs_done = training_state.epochs_done(run_folder(checkpoint), run.key)
+            if is_locked(training_log(checkpoint)):
+                row.state = RunState.RUNNING
+        return row
+
+    def _name(self, number: int) -> str:
+        """The name of the run's checkpoint, as the record says, or else as it would get it now."""
+        run = self._runs[number]
+        recorded = self._training.entries.get(run.key, UNKNOWN).name
+        plain, own = (recorded, recorded) if recorded else run.names
+        self._rows_on[plain].add(number)
+        self._rows_on[own].add(number)
+        return own if f"{plain}.pkl" in self._checkpoints.names else plain
+
+    def _estimate(self) -> None:
+        """When each run that is still to come will be done, from what its model took before.
+
+        Those that are running go first; the others follow in their order, as many at a time as run now.
+        """
+        rows, runs = self.rows, self._runs
+        running = {number for number in self._unfinished if rows[number].state is RunState.RUNNING}
+        free_at = [0.0] * max(1, len(running))
+        rates = self._rates.medians()
+        known = True
+        for number in [*sorted(running), *sorted(self._to_come - running)]:
+            row, images = rows[number], runs[number].dataset.images
+            rate = rates.get(row.model)
+            # Where one is not known, nothing is of those that come after it.
+            known = known and rate is not None and images is not None
+            row.eta = None
+            if known:
+                row.eta = free_at[0] + rate * images * max(0, row.epochs - row.epochs_done)
+                heapreplace(free_at, row.eta)
 
 
-def _row(
-    run, entry: TrainingEntry, analyzed: dict[str | None, AnalysisEntry], data: DataFolder
-) -> Row:
-    name = entry.name or run.name_in(data.checkpoints)
-    checkpoint = data.checkpoint(name)
-    state, result, epochs = "waiting", "", 0
-    if entry.state == "failed":
-        state, result = "failed", entry.reason
-    elif entry.state == "trained" and checkpoint.exists():
-        state, epochs = "trained", entry.epochs or 0
-        result = _figure("validation accuracy", entry.accuracy)
-        analysis = analyzed.get(name)
-        if analysis and analysis.state == "analyzed":
-            state, result = "analyzed", _figure("test accuracy", analysis.accuracy)
-        elif analysis and analysis.state == "failed":
-            state, result = "failed", analysis.reason
-    elif run_folder(checkpoint).is_dir():
-        epochs = training_state.epochs_done(run_folder(checkpoint), run.key)
-        state = "running" if is_locked(training_log(checkpoint)) else "waiting"
-    return Row(
-        run.dataset.name,
-        run.model.name,
-        run.hyperparameters.name,
-        state,
-        f"{run.model.priority}/{run.hyperparameters.priority}",
-        epochs,
-        run.hyperparameters.settings["epochs"],
-        None,
-        result,
-    )
+class FolderNames:
+    """The names in a folder, where ten thousand runs have three each: listed only when it changed.
+
+    To list them takes as long as to read a record. So a refresh that has read one asks only for the
+    names that it speaks of; the next refresh lists the folder.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.names = folder, set()
+        self._state: FileState | None = None
+        self._put_off = False
+
+    def look(self, likely: set[str]) -> set[str]:
+        """Bring `names` up to date, the `likely` ones first; returns those that came or went."""
+        state, settled = state_of(self.folder)
+        if state is not None and state == self._state:
+            return set()
+        self._put_off = bool(likely and self.names) and not self._put_off
+        if self._put_off:
+            there = {name for name in likely if os.path.lexists(self.folder / name)}
+            changed = there ^ (likely & self.names)
+            self.names ^= changed
+            return changed
+        try:
+            names = set(os.listdir(self.folder))  # noqa: PTH208 - names are all it takes
+        except OSError:
+            names = set()
+        changed = names ^ self.names
+        self._state, self.names = state if settled else None, names
+        return changed
+
+
+class Rates:
+    """How long one image took in one epoch, in seconds, by model: the median of its runs."""
+
+    def __init__(self) -> None:
+        self._sorted: defaultdict[str | None, list[float]] = defaultdict(list)
+
+    def change(
+        self, before: dict[str, TrainingEntry | None], now: dict[str, TrainingEntry]
+    ) -> None:
+        """Take the entries of these keys as they are `now`, instead of what they were before."""
+        for key, old in before.items():
+            if (rate := _rate(old)) is not None:
+                rates = self._sorted[old.model]
+                del rates[bisect_left(rates, rate)]
+            if (rate := _rate(new := now.get(key))) is not None:
+                insort(self._sorted[new.model], rate)
+
+    def medians(self) -> dict[str | None, float]:
+        return {
+            model: (rates[(len(rates) - 1) // 2] + rates[len(rates) // 2]) / 2
+            for model, rates in self._sorted.items()
+            if rates
+        }
+
+
+def _entries(before: dict[str, Entry | None], now: dict[str, Entry]) -> Iterator[Entry]:
+    """All that was said of some keys, and all that is said of them now."""
+    for key, old in before.items():
+        yield from (entry for entry in (old, now.get(key)) if entry is not None)
+
+
+def _rate(entry: TrainingEntry | None) -> float | None:
+    if entry is None or entry.seconds is None or not entry.images or not entry.epochs:
+        return None
+    return entry.seconds / (entry.images * entry.epochs)
+
+
+def _add_analysis(row: Row, entry: AnalysisEntry | None) -> None:
+    if entry and entry.state is RunState.ANALYZED:
+        row.state, row.test_accuracy = RunState.ANALYZED, entry.accuracy
+    elif entry and entry.state is RunState.FAILED:
+        row.state, row.reason = RunState.FAILED, entry.reason
 
 
 def _figure(name: str, accuracy: float | None) -> str:
@@ -98,35 +278,6 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def _estimate(table: list[Row], runs: list, trained: dict[str, TrainingEntry]) -> None:
-    """When each run that is still to come will be done, from what its model took before.
-
-    Those that are running go first; the others follow in their order, as many at a time as run now.
-    """
-    rates = _seconds_per_image(trained)
-    order = sorted(range(len(table)), key=lambda place: table[place].state != "running")
-    free_at = [0.0] * max(1, sum(row.state == "running" for row in table))
-    for place in order:
-        row, run = table[place], runs[place]
-        if row.state not in ("waiting", "running"):
-            continue
-        rate, images = rates.get(row.model), run.dataset.images
-        if rate is None or images is None:
-            return  # nothing is known of what comes after it either
-        left = max(0, row.epochs - row.epochs_done)
-        row.eta = heappop(free_at) + rate * images * left
-        heappush(free_at, row.eta)
-
-
-def _seconds_per_image(trained: dict[str, TrainingEntry]) -> dict[str, float]:
-    """By model, the median time of one image in one epoch."""
-    times = defaultdict(list)
-    for entry in trained.values():
-        if entry.seconds is not None and entry.images and entry.epochs:
-            times[entry.model].append(entry.seconds / (entry.images * entry.epochs))
-    return {model: median(some) for model, some in times.items()}
 
 
 def as_text(table: list[Row]) -> str:

@@ -55,6 +55,30 @@ def test_all_well_is_exit_status_0(data, working, capsys):
     assert table(data, capsys) == (0, dict.fromkeys(STAGES, ("live", "waiting")))
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_stage_alone_decides_the_exit_status_where_it_is_named(data, working, capsys, stage):
+    working("training", doing="waiting")
+    options = ["--data", str(data), "--health", "--stage", stage]
+    assert run_queue.main(options) == (0 if stage == "training" else 1)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["stage", stage]
+    run_queue.main([*options, "--json"])
+    assert [told["stage"] for told in json.loads(capsys.readouterr().out)["stages"]] == [stage]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--health", "--stage", "trainer"], "'ingestion', 'training', 'analysis'"),
+        (["--stage", "training"], "--stage goes with --health"),
+    ],
+)
+def test_a_stage_that_is_not_there_or_not_asked_for_is_an_error(data, capsys, options, said):
+    with pytest.raises(SystemExit) as ended:
+        run_queue.main(["--data", str(data), *options])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.replace("from ingestion, training, analysis", said)
+
+
 @pytest.mark.parametrize("state", ["stuck", "down"])
 def test_one_that_is_not_well_is_exit_status_1(data, working, capsys, state):
     for stage in STAGES[1:]:

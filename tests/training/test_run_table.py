@@ -2,8 +2,11 @@
 
 import fcntl
 import json
+import random
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -11,9 +14,12 @@ import constants
 import run_queue
 from constants import ROOT
 from helper import whole_file
+from pipeline import data_folder
 from pipeline.artifacts import ledger, safe_pickle
+from pipeline.artifacts.metadata import RunState
 from pipeline.training import run_table, training_state
 from pipeline.training.run_queue import RunQueue
+from pipeline.training.run_table import RunTable
 
 SETS = {"long": "epochs = 40\npriority = 2\n", "short": "epochs = 10\n"}
 
@@ -46,7 +52,7 @@ class Place:
             file.write(ledger._dump(entries))
 
     def table(self):
-        return run_table.rows(self.runs(), self.data)
+        return RunTable(self.data).refresh(self.runs())
 
 
 @pytest.fixture
@@ -72,7 +78,10 @@ def test_with_nothing_done_all_runs_wait_in_their_order(place):
         ("2021", "long", "waiting"),
         ("2021", "short", "waiting"),
     ]
-    assert {(row.priority, row.eta) for row in place.table()} == {("7/2", None), ("7/0", None)}
+    assert {(row.model_priority, row.set_priority, row.eta) for row in place.table()} == {
+        (7, 2, None),
+        (7, 0, None),
+    }
 
 
 def test_each_state_comes_from_what_is_on_disk(place):
@@ -101,12 +110,21 @@ def test_each_state_comes_from_what_is_on_disk(place):
     log.write_text("")
     with open(log) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert [(row.state, row.epochs_done, row.result) for row in place.table()] == [
-            ("analyzed", 10, "test accuracy 0.875"),
-            ("trained", 10, "validation accuracy 0.900"),
-            ("failed", 0, "ValueError: no"),
-            ("running", 4, ""),
-        ]
+        table = place.table()
+    assert [(row.state, row.epochs_done, row.cells()[-1]) for row in table] == [
+        ("analyzed", 10, "test accuracy 0.875"),
+        ("trained", 10, "validation accuracy 0.900"),
+        ("failed", 0, "ValueError: no"),
+        ("running", 4, ""),
+    ]
+    assert [(row.validation_accuracy, row.test_accuracy, row.reason) for row in table] == [
+        (0.9, 0.875, ""),
+        (0.9, None, ""),
+        (None, None, "ValueError: no"),
+        (None, None, ""),
+    ]
+    assert [(row.name, row.key) for row in table] == [(run.plain_name, run.key) for run in runs]
+    assert all(type(row.state) is RunState for row in table)
     assert place.table()[3].state == "waiting"  # whoever held the lock is gone
     (checkpoints / f"{runs[0].plain_name}.pkl").unlink()
     assert place.table()[0].state == "waiting"
@@ -142,7 +160,7 @@ def test_an_entry_without_figures_is_shown_without(place):
     (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
     bare = {"state": "trained", "name": run.plain_name, "accuracy": None}
     place.record(constants.TRAINING_RECORD, {run.key: bare})
-    assert (place.table()[0].state, place.table()[0].result) == ("trained", "")
+    assert (place.table()[0].state, place.table()[0].cells()[-1]) == ("trained", "")
 
 
 def test_entries_and_counts_of_another_type_are_not_known(place):
@@ -155,7 +173,7 @@ def test_entries_and_counts_of_another_type_are_not_known(place):
     for path in (place.data / "dataset").glob("*.json"):
         path.write_text('{"counts": [30, 9]}')
     table = place.table()
-    assert [(row.state, row.result, row.eta) for row in table] == [
+    assert [(row.state, row.cells()[-1], row.eta) for row in table] == [
         ("trained", "", None),
         *[("waiting", "", None)] * 3,
     ]
@@ -168,7 +186,7 @@ def test_an_analysis_without_a_figure_is_shown_without(place):
     place.record(constants.TRAINING_RECORD, {run.key: trained(run)})
     entry = {"run": run.plain_name, "state": "analyzed", "accuracy": [1]}
     place.record(constants.ANALYSIS_RECORD, {"digest": entry})
-    assert (place.table()[0].state, place.table()[0].result) == ("analyzed", "")
+    assert (place.table()[0].state, place.table()[0].cells()[-1]) == ("analyzed", "")
 
 
 def test_a_damaged_record_is_left_alone(place):
@@ -218,7 +236,22 @@ def test_json_is_for_programs_and_names_problems(place):
     assert shown.returncode == 1
     content = json.loads(shown.stdout)
     assert len(content["runs"]) == 4
-    assert content["runs"][0]["state"] == "waiting"
+    assert content["runs"][0] == {
+        "name": place.runs()[0].plain_name,
+        "key": place.runs()[0].key,
+        "dataset": "2022-06-08 20:57:20.868637",
+        "model": "tiny",
+        "hyperparameter_set": "long",
+        "model_priority": 7,
+        "set_priority": 2,
+        "state": "waiting",
+        "epochs_done": 0,
+        "epochs": 40,
+        "eta": None,
+        "validation_accuracy": None,
+        "test_accuracy": None,
+        "reason": "",
+    }
     assert 'unknown key "epoch"' in content["problems"][0]
 
 
@@ -236,3 +269,183 @@ def test_odd_names_stay_on_their_line(place):
 def test_before_anything_was_ever_dropped_there_is_just_the_head(tmp_path, capsys):
     assert run_queue.main(["--data", str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+class Life:
+    """Changes that happen to a data folder, drawn at random."""
+
+    def __init__(self, place, seed):
+        self.place, self.draw = place, random.Random(seed)
+        self.checkpoints = place.data / "model_checkpoints"
+        self.records = {constants.TRAINING_RECORD: {}, constants.ANALYSIS_RECORD: {}}
+        self.locks = []
+        self.dropped = 0
+
+    def change(self):
+        changes = [name for name in vars(Life) if name.startswith("when_")]
+        often = [name for name in changes if name.startswith("when_it_")]
+        what = self.draw.choice([*changes, *often, *often])
+        getattr(self, what)(self.draw.choice(self.place.runs()))
+        return what
+
+    def remove(self, path):
+        """Remove a file that is dropped, if another one is left."""
+        if len(list(path.parent.glob(f"*{path.suffix}"))) > 1:
+            path.unlink()
+
+    def enter(self, name, key, entry):
+        if self.draw.random() < 0.5:
+            self.records[name].pop(key, None)  # else it is replaced where it stands
+        self.records[name][key] = entry
+        self.place.record(name, self.records[name])
+
+    def when_it_is_trained(self, run):
+        name = run.name_in(self.checkpoints)
+        (self.checkpoints / f"{name}.pkl").touch()
+        seconds, accuracy = self.draw.randint(1, 99), self.draw.choice([0.5, 0.75, None])
+        entry = trained(run, name=name, seconds=seconds, accuracy=accuracy)
+        self.enter(constants.TRAINING_RECORD, run.key, entry)
+
+    def when_it_fails(self, run):
+        reason = self.draw.choice(["ValueError: no", "out of memory,\nkilled"])
+        entry = {"state": "failed", "name": run.name_in(self.checkpoints), "reason": reason}
+        self.enter(constants.TRAINING_RECORD, run.key, entry)
+
+    def when_it_is_analyzed(self, run):
+        entry = {"state": "analyzed", "run": run.plain_name, "accuracy": self.draw.random()}
+        self.enter(constants.ANALYSIS_RECORD, str(self.draw.randint(1, 9)), entry)
+
+    def when_its_test_fails(self, run):
+        entry = {"state": "failed", "run": run.plain_name, "reason": "it hung"}
+        self.enter(constants.ANALYSIS_RECORD, str(self.draw.randint(1, 9)), entry)
+
+    def when_failed_ones_are_forgotten(self, run):
+        entries = self.records[constants.TRAINING_RECORD]
+        left = {key: entry for key, entry in entries.items() if entry["state"] != "failed"}
+        self.records[constants.TRAINING_RECORD] = left
+        self.place.record(constants.TRAINING_RECORD, left)
+
+    def when_it_runs(self, run):
+        folder = self.checkpoints / run.name_in(self.checkpoints)
+        folder.mkdir(exist_ok=True)
+        self.locks.append(open(folder / "training.log", "w"))  # noqa: SIM115
+        with suppress(BlockingIOError):  # it runs already
+            fcntl.flock(self.locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def when_an_epoch_ends(self, run):
+        folder = self.checkpoints / run.name_in(self.checkpoints)
+        training_state.save(folder, run.key, self.draw.randint(1, 9), {})
+
+    def when_those_that_run_stop(self, run=None):
+        while self.locks:
+            self.locks.pop().close()
+
+    def when_its_checkpoint_goes(self, run):
+        (self.checkpoints / f"{run.plain_name}.pkl").unlink(missing_ok=True)
+
+    def when_its_folder_goes(self, run):
+        self.when_those_that_run_stop()
+        shutil.rmtree(self.checkpoints / run.plain_name, ignore_errors=True)
+
+    def when_all_checkpoints_go(self, run):
+        self.when_those_that_run_stop()
+        shutil.rmtree(self.checkpoints)
+        self.checkpoints.mkdir()
+
+    def when_a_record_is_damaged(self, run):
+        name = self.draw.choice(list(self.records))
+        (self.place.data / name).write_bytes(b"damaged")
+
+    def when_a_record_goes(self, run):
+        name = self.draw.choice(list(self.records))
+        self.records[name] = {}
+        (self.place.data / name).unlink(missing_ok=True)
+
+    def when_another_hand_writes_a_record(self, run):
+        name = self.draw.choice(list(self.records))
+        text = json.dumps(self.records[name], indent=self.draw.choice([None, 1]))
+        (self.place.data / name).write_bytes(ledger._sealed(text))
+
+    def when_a_dataset_comes(self, run):
+        self.dropped += 1
+        path = self.place.data / "dataset" / f"2023-06-08 20:57:20.{self.dropped:06}.pkl"
+        safe_pickle.publish(path, {"number": self.dropped}, {"counts": {"train": 100}})
+
+    def when_its_dataset_goes(self, run):
+        self.remove(run.dataset.path)
+
+    def when_a_model_comes(self, run):
+        self.dropped += 1
+        path = self.place.folder / "models" / f"m{self.dropped}.py"
+        path.write_text(f"NUMBER = {self.dropped}\ndef build_model(shape, n): pass\n")
+
+    def when_its_model_is_edited(self, run):
+        self.dropped += 1
+        run.model.path.write_text(f"PRIORITY = {self.dropped}\nN = {self.dropped // 2}\n")
+
+    def when_its_model_goes(self, run):
+        self.remove(run.model.path)
+
+    def when_a_set_comes(self, run):
+        self.dropped += 1
+        text = f"epochs = {self.dropped + 100}\n"
+        (self.place.folder / "sets" / f"s{self.dropped}.toml").write_text(text)
+
+    def when_its_set_goes(self, run):
+        self.remove(run.hyperparameters.path)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_after_each_change_the_table_is_as_if_made_afresh(place, monkeypatch, seed):
+    monkeypatch.setattr(data_folder, "CLOCK_TICK", 0.02)
+    queue = RunQueue(place.data, place.folder / "models", place.folder / "sets")
+    life, table = Life(place, seed), RunTable(place.data)
+    table.refresh(queue.look())
+    met, done = set(), []
+    for _ in range(120):
+        done.append(life.change())
+        if life.draw.random() < 0.7:  # so that what has been read is relied on
+            wait_until_settled(place.data)
+        rows = table.refresh(queue.look())
+        assert rows == place.table(), done[-5:]
+        met |= {row.state for row in rows}
+        if life.draw.random() < 0.3:
+            assert table.refresh(queue.look()) == place.table(), done[-5:]
+    assert met == {*RunState} - {RunState.CANCELLED}
+    life.when_those_that_run_stop()
+
+
+def wait_until_settled(data):
+    paths = [data / "model_checkpoints", *data.glob("*.pkl")]
+    while not all(data_folder.state_of(path)[1] for path in paths):
+        pass
+
+
+def test_what_goes_while_a_run_ends_is_seen_at_the_next_look(place):
+    """The folder is not listed in the same refresh that reads a record."""
+    life, table, (first, second, *_) = Life(place, 0), RunTable(place.data), place.runs()
+    life.when_it_is_trained(first)
+    assert [row.state for row in table.refresh(place.runs())][:2] == ["trained", "waiting"]
+    life.when_its_checkpoint_goes(first)
+    life.when_it_is_trained(second)
+    assert table.refresh(place.runs())[1].state == "trained"
+    assert table.refresh(place.runs())[0].state == "waiting"
+
+
+def test_with_a_record_that_always_changes_the_folder_is_listed_every_other_time(place):
+    life, table, (first, second, *_) = Life(place, 0), RunTable(place.data), place.runs()
+    life.when_it_is_trained(first)
+    table.refresh(place.runs())
+    life.when_its_checkpoint_goes(first)
+    for _ in range(2):
+        life.when_it_is_trained(second)
+        rows = table.refresh(place.runs())
+    assert [row.state for row in rows][:2] == ["waiting", "trained"]
+
+
+def test_rows_are_made_again_only_where_something_changed(place):
+    life, table, runs = Life(place, 0), RunTable(place.data), place.runs()
+    before = list(table.refresh(runs))
+    life.when_it_is_trained(runs[1])
+    after = table.refresh(runs)
+    assert [new is old for new, old in zip(after, before, strict=True)] == [True, False, True, True]
