@@ -33,9 +33,6 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
-STATES = {str(state): state for state in RunState}
-
-
 def read_json(path: Path) -> dict:
     """The object in `path`, or {} where there is none.
 
@@ -340,7 +337,8 @@ def text_in(content: dict, key: str) -> str | None:
 
 
 def state_in(content: dict, key: str) -> RunState | None:
-    return STATES.get(text_in(content, key))
+    said = text_in(content, key)
+    return next((state for state in RunState if state == said), None)
 
 
 def file_name_in(content: dict, key: str) -> str | None:
