@@ -204,9 +204,16 @@ WHAT_GOES_WRONG = (
         "pipeline/artifacts/safe_pickle.py",
         """
         write_json(description_path(path), {**description, "sha256": hashing.hexdigest()})
+        # After the description: what died here is begun again under the name that it gives.
+        for companion, its_content in beside.items():
+            with whole_file(companion) as companion_file:
+                companion_file.write(its_content)
 """,
         """
         sha256 = hashing.hexdigest()
+        for companion, its_content in beside.items():
+            with whole_file(companion) as companion_file:
+                companion_file.write(its_content)
     write_json(description_path(path), {**description, "sha256": sha256})
 """,
         "kill power_loss",

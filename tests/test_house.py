@@ -136,6 +136,9 @@ def test_modules_and_functions_stay_readable():
     for name, path in modules().items():
         tree = ast.parse(path.read_text())
         assert len(path.read_text().splitlines()) < 400, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                assert node.end_lineno - node.lineno < 130, f"{name}.{node.name}"
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         for function in functions:
             assert function.end_lineno - function.lineno < 60, f"{name}.{function.name}"

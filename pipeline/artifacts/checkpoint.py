@@ -33,7 +33,8 @@ def run_in(checkpoint: dict) -> dict:
 
     Class names and how an image becomes an input are not in checkpoints of before.
     """
-    said, run = table_in(checkpoint, "run"), scalars_in(checkpoint, "run")
+    said = table_in(checkpoint, "run")
+    run: dict[str, object] = {**scalars_in(checkpoint, "run")}
     run["best_epoch"] = whole_in(run, "best_epoch")
     run["settings"] = scalars_in(said, "settings")
     run["class_names"] = list(names_in(said, "class_names")) or None

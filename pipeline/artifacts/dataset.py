@@ -61,6 +61,7 @@ def input_of(image_shape: tuple[int, ...], ingested: bool) -> dict[str, object]:
     How images that were not ingested here came to their size is not known.
     """
     size = list(image_shape[:2])
+    form: dict[str, object]
     form = {"image_size": size, "channels": "RGB", "dtype": "uint8", "range": [0, 255]}
     return {**form, "resize": constants.RESIZE} if ingested else form
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from pickletools import genops
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import constants
 from helper import UnusableFile, flush_folder, read_file, sha256_of, shown, whole_file

@@ -254,11 +254,7 @@ class StageStatus:
         return cls(
             pid=whole_in(said, "pid"),
             said=number_in(said, "said"),
-            problems={
-                key: text
-                for key, text in table_in(said, "problems").items()
-                if isinstance(text, str)
-            },
+            problems={k: v for k, v in table_in(said, "problems").items() if isinstance(v, str)},
             **{name: text_in(said, name) or "" for name in texts},
         )
 

@@ -55,9 +55,8 @@ def publish(
 ) -> None:
     """Write `content` to `path`, and before it `description` with the SHA-256 of `path` beside it.
 
-    The pickle's name appears last: whoever sees it finds it whole and described, and the files
-    `beside` it. `check` runs while it is written; what it raises comes out of here, and nothing is
-    published.
+    The pickle's name appears last, after the files `beside` it: whoever sees it finds all of them.
+    `check` runs while it is written; what it raises comes out of here, and nothing is published.
     """
     with (
         whole_file(path) as file,
@@ -71,19 +70,17 @@ def publish(
         os.fsync(file.fileno())  # this waits for the disk, while the others compute
         checking.result()
         write_json(description_path(path), {**description, "sha256": hashing.hexdigest()})
-        # After the description: where it is, what died here is begun again under this very name.
-        for companion, companion_content in beside.items():
+        # After the description: what died here is begun again under the name that it gives.
+        for companion, its_content in beside.items():
             with whole_file(companion) as companion_file:
-                companion_file.write(companion_content)
+                companion_file.write(its_content)
 
 
 def load(path: Path, allow_model: bool = False) -> object:
     """The content of the pickle at `path`, after its SHA-256 was compared with its description's.
 
-    Only a checkpoint may hold a Keras model: `allow_model`.
-
     Raises:
-        PickleError: damaged, or not of the types that this project writes.
+        PickleError: damaged, or not of the types that a dataset has (or `allow_model`: a checkpoint).
     """
     expected = read_json(description_path(path)).get("sha256")  # of another type: of another file
     with _reading(path), open(path, "rb", opener=open_regular) as file:

@@ -31,6 +31,7 @@ class Health:
     progress: str
     quiet: float | None
     last_error: str
+    problems: dict[str, str]  # what keeps inputs from being used, by input
 
     def cells(self) -> tuple[str, ...]:
         progress = self.progress
@@ -47,6 +48,9 @@ def tell(data: Path, as_json: bool = False, stages: Sequence[str] = STAGES) -> i
         print(json.dumps({"stages": [asdict(one) for one in found]}, indent=2))
     else:
         print(aligned([HEAD, *(one.cells() for one in found)]))
+        for one in found:
+            for name, problem in one.problems.items():
+                print(f"{one.stage}: {printable(name)}: {printable(problem)}")
     return 0 if all(one.state == "live" for one in found) else 1
 
 

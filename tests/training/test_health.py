@@ -49,6 +49,19 @@ def test_where_nothing_was_started_all_are_down(data, capsys):
     assert table(data, capsys) == (1, dict.fromkeys(STAGES, ("down", "never started")))
 
 
+def test_what_is_wrong_with_an_input_is_said_below_the_table(data, working, capsys):
+    problems = {"raw/a\n": "train/1.png is empty.\x1b[31m", "raw/b": "has no test/."}
+    working("ingestion", doing="waiting", problems={**problems, "raw/c": 7})
+    run_queue.main(["--data", str(data), "--health"])
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        r"ingestion: raw/a\n: train/1.png is empty.\x1b[31m",
+        "ingestion: raw/b: has no test/.",
+    ]
+    run_queue.main(["--data", str(data), "--health", "--json"])
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert [stage["problems"] for stage in stages] == [problems, {}, {}]
+
+
 def test_all_well_is_exit_status_0(data, working, capsys):
     for stage in STAGES:
         working(stage, doing="waiting")
