@@ -157,6 +157,8 @@ def test_what_is_killed_under_make_run_is_started_again(make_run, data):
         [*STAGES, TENSORBOARD]
         + [f"python -m pipeline.keep_running {command}" for command in [*STAGES, TENSORBOARD]]
     )
+    for _ in STAGES:  # one that is still being imported ends without a word
+        honcho.wait_for("| watching")
     for command in (*STAGES, TENSORBOARD):
         make_run.kill(command)
         name = command.split()[command.startswith("python")]
@@ -165,6 +167,8 @@ def test_what_is_killed_under_make_run_is_started_again(make_run, data):
         assert line.endswith(f" | {name} {reason}; starting it again in 1 s")
         assert make_run.read_next() == command
         assert make_run.numbers[command] != numbers[command]
+        if command in STAGES:
+            honcho.wait_for("| watching")
     make_raw_dataset(data / "raw_dataset" / "colours")
     honcho.wait_for("ingested as dataset")
     honcho.end(signal.SIGINT)
