@@ -92,8 +92,8 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
         tries.append(1)
         raise ValueError("a name that cannot be written")
 
-    monkeypatch.setattr(worker.event_log, "write_hyperparameters", fail)
-    monkeypatch.setattr(worker.Training, "_clear", lambda _: None)  # it empties standard output
+    monkeypatch.setattr(worker.tensorboard_logs, "write_hyperparameters", fail)
+    monkeypatch.setattr(worker.TrainingJob, "_clear", lambda _: None)  # it empties standard output
     # TensorFlow takes this only before its first use in a process.
     monkeypatch.setattr(worker.fitting, "use_devices", lambda *_: None)
     job = {
@@ -106,7 +106,7 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
             "settings": {key: setting.default for key, setting in SETTINGS.items()},
         },
     }
-    training = worker.Training(worker.Job(**job), lambda **_: None, threading.Event())
+    training = worker.TrainingJob(worker.Job(**job), lambda **_: None, threading.Event())
     with pytest.raises(ValueError, match="a name that cannot be written"):
         training.train()
     assert tries == [1]

@@ -13,7 +13,7 @@ FIGURES = {"loss": 1.0, "val_loss": 2.0}
 @pytest.fixture
 def training(tmp_path):
     job = worker.Job("run", "dataset.pkl", "model.py", str(tmp_path / "run.pkl"), {"key": "a"})
-    return worker.Training(job, lambda **_: None, threading.Event())
+    return worker.TrainingJob(job, lambda **_: None, threading.Event())
 
 
 def epochs(training, split):
