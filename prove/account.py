@@ -57,7 +57,7 @@ def differences(found: Account, expected: Account) -> list[str]:
 
 
 def torn(found: Account) -> set[str]:
-    """A line for each result or record that is not whole, and for each recorded wrongly.
+    """A line for each result or record that is not whole, lacks what belongs to it or is recorded wrongly.
 
     None may come up at any moment, also between a fault and its repair.
     """
@@ -65,6 +65,10 @@ def torn(found: Account) -> set[str]:
     claimed, denied = _recorded(found)
     return {
         *damaged,
+        *(
+            f"{name} is not there, but what it belongs to"
+            for name in _belonging(found) - set(found)
+        ),
         *(f"{name} is recorded but not there" for name in claimed - set(found)),
         *(f"{name} is there but recorded as failed" for name in denied & set(found)),
     }
@@ -72,6 +76,24 @@ def torn(found: Account) -> set[str]:
 
 def _is_damaged(what: object) -> bool:
     return isinstance(what, str) and what.startswith(DAMAGED)
+
+
+def _belonging(found: Account) -> set[str]:
+    """What is to be there when the results are: a dataset's table of images, all that a report names."""
+    datasets = [name for name in found if name.startswith(f"{constants.DATASETS}/")]
+    tables = {name[:-4] + ".csv" for name in datasets if name.endswith(".pkl")}
+    reports = [
+        what
+        for name, what in found.items()
+        if Path(name).parent.name == constants.RESULTS and isinstance(what, dict)
+    ]
+    named = [
+        part
+        for report in reports
+        for key in ("pictures", "predictions")
+        for part in report.get(key, ())
+    ]
+    return tables | {f"{constants.RESULTS}/{name}" for name in named}
 
 
 def _recorded(found: Account) -> tuple[set[str], set[str]]:
@@ -112,6 +134,8 @@ def _content(path: Path, top: str) -> object:
         return json.loads(path.read_bytes())
     if path.suffix == ".png":
         return _pixels(path)
+    if path.suffix == ".npz":
+        return _arrays(path)
     return _pickle(path) if path.suffix == ".pkl" else path.read_text()
 
 
@@ -134,6 +158,14 @@ def _pickle(path: Path) -> object:
 def _pixels(path: Path) -> str:
     with Image.open(path) as picture:
         return hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()
+
+
+def _arrays(path: Path) -> dict[str, str]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {
+            name: f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+            for name, array in arrays.items()
+        }
 
 
 def _curves(path: Path) -> list:

@@ -18,7 +18,7 @@ from test_model_training import TINY
 
 from constants import ROOT
 from helper import printable
-from pipeline.data_folder import description_path
+from pipeline.data_folder import description_path, image_table_path
 from testkit.pictures import margin_is_white, opened
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,7 @@ def chain(tmp_path_factory):
         put_images(data / "raw_dataset" / name, seed)
         assert stage("data_ingestion.py", "--settle=0") == 0
     newest = max((data / "dataset").glob("*.pkl"))
-    for path in (newest, description_path(newest)):
+    for path in (newest, description_path(newest), image_table_path(newest)):
         path.rename(path.with_name(f"{DATASET}{path.suffix}"))
     assert stage("model_training.py", *drops) == 1  # for the two that are no models
     assert stage("model_analysis.py") == 0
