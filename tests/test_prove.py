@@ -1,6 +1,8 @@
 """Each promise in prove/, tried on a few cases; `make prove` tries them all."""
 
 import ast
+import importlib
+import operator
 import subprocess
 import sys
 import types
@@ -9,7 +11,7 @@ from collections import Counter
 import pytest
 
 import constants
-from prove import PROOFS, Missing, Result, mutate, scenes, some, system_calls
+from prove import PROOFS, Missing, Result, crashes, mutate, scenes, some, system_calls
 from prove.__main__ import NOT_TRIED, main
 from prove.mutants import MUTANTS, Mutant
 from testkit.processes import unmeasured
@@ -196,3 +198,9 @@ def test_a_proof_that_stays_green_or_fails_is_exit_status_1(monkeypatch, capsys)
     assert "| nothing | `constants.py` | outside | **nothing: it stays green** |" in said
     assert "| **not judged: ModuleNotFoundError: No module named 'hushlib'** |" in said
     assert "2 mutants, 2 proofs that did not notice, " in said
+
+
+@pytest.mark.parametrize("part", [*crashes.INGESTION_PARTS, *crashes.ANALYSIS_PARTS])
+def test_each_part_that_a_fault_is_raised_in_is_there(part):
+    module, name = part.split(":")
+    assert callable(operator.attrgetter(name)(importlib.import_module(module)))
