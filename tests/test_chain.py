@@ -74,12 +74,14 @@ def in_a_fresh_process(program, *arguments):
 def test_one_drop_gives_each_file_under_its_name(chain):
     name = chain.name
     for folder, names in {
-        "dataset": [f"{name}.json", f"{name}.pkl"],
+        "dataset": [f"{name}.csv", f"{name}.json", f"{name}.pkl"],
         "model_checkpoints": [name, f"{name}.json", f"{name}.pkl"],
         "model_analysis_results": [
             f"{name}.json",
             f"confusion_matrix_{name}.pkl.png",
             f"plot_model_{name}.pkl.png",
+            f"predictions_{name}.csv",
+            f"predictions_{name}.npz",
             f"visualize_errors_{name}.pkl.png",
         ],
     }.items():

@@ -197,6 +197,10 @@ def test_the_process_ends_with_a_killed_stage_even_while_it_hangs(data, dataset,
         while not (workers := children(stage.process.pid)):
             assert stage.process.poll() is None
             os.sched_yield()
+        # A worker that does not run yet cannot clear away what the stage made for it.
+        while not list(Path(temporary).glob("evaluation-*/evaluation.log")):
+            assert stage.process.poll() is None
+            os.sched_yield()
         stage.end(signal.SIGKILL)
         for worker in workers:
             until_gone(worker)

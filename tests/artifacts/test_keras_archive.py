@@ -239,11 +239,12 @@ def test_an_attack_in_a_checkpoint_is_refused_before_keras_sees_it(
 @pytest.mark.parametrize("name", PLACES)
 def test_any_model_elsewhere_is_refused(archive, tmp_path, monkeypatch, name):
     monkeypatch.setattr(keras.saving, "load_model", None)
-    for what in ATTACKS:
-        content = model_pickle(attack(archive, what, tmp_path))
-        assert "asks for a Keras model where none belongs, which" in PLACES[name](tmp_path, content)
     honest = pickle.dumps({"test": hostile_models.functional()})
-    assert "asks for a Keras model where none belongs, which" in PLACES[name](tmp_path, honest)
+    # Of a record only its text is taken out, and nothing is unpickled.
+    refusal = {"record": "its digest does not match"}
+    for content in (*(model_pickle(attack(archive, what, tmp_path)) for what in ATTACKS), honest):
+        expected = refusal.get(name, "asks for a Keras model where none belongs, which")
+        assert expected in PLACES[name](tmp_path, content)
 
 
 def test_a_checkpoint_holds_one_model():
