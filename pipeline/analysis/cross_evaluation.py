@@ -16,7 +16,7 @@ from pipeline.analysis.leaderboard import Leaderboard, Standing
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.catalog import Catalog, Checkpoint, Dataset, Report
 from pipeline.artifacts.dataset import Kind, kind_of, load_split
-from pipeline.data_folder import FileState, file_state
+from pipeline.data_folder import state_of
 from pipeline.stage.log_lines import log
 from pipeline.stage.process import raise_if_stopping
 from pipeline.stage.retry import retry_until_disk_works
@@ -39,7 +39,7 @@ class CrossTest:
     def states(self) -> dict[tuple[Path, ...], list]:
         """Of what a failure can be blamed on (a dataset, a model, or both together), its state."""
         both = self.checkpoint, self.dataset.path
-        states = {path: _state(path) for path in both}
+        states = {path: state_of(path)[0] for path in both}
         return {blamed: [states[path] for path in blamed] for blamed in (both[:1], both[1:], both)}
 
 
@@ -203,11 +203,3 @@ def _check_unchanged(path: Path, sha256: str) -> None:
     """A dataset that changes between the listing and the test must not count under its old digest."""
     if safe_pickle.digest(path) != sha256:
         raise FileNotFoundError(f"{path} was replaced")
-
-
-def _state(path: Path) -> FileState | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return file_state(state)

@@ -75,9 +75,8 @@ class RunTable:
         self._row_of: dict[str, int] = {}  # by the key of the run
         # What a row was told from, by the name of a run; a row that is told otherwise now may still be in it.
         self._rows_on: defaultdict[str | None, set[int]] = defaultdict(set)
-        self._unfinished: set[int] = (
-            set()
-        )  # rows of runs with a folder: a lock or an epoch tells no record
+        # Rows of runs that have a folder: no record tells of a lock or of an epoch.
+        self._unfinished: set[int] = set()
         self._to_come: set[int] = set()
         self._rates = Rates()
 
