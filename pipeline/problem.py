@@ -1,0 +1,36 @@
+"""What is wrong with an input, or may spoil its results silently, as data: programs, the page and the
+log all get it from one record.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What keeps an input from being used; as a warning, what spoils its results silently.
+
+    kind: a word for programs, such as "missing" or "damaged"; the same for all of one sort.
+    text: a sentence: what was found where, and what was expected.
+    cure: a sentence: what to do; empty where `text` says it, or nothing can be done.
+    split, file, row: where it is, as far as there is such a thing; `file` within the input's folder.
+    count: how many images, classes or rows it is about.
+    files: some of them, as examples.
+    """
+
+    kind: str
+    text: str
+    cure: str = ""
+    split: str = ""
+    file: str = ""
+    row: int | None = None
+    count: int = 1
+    files: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.cure}".strip()
+
+    def as_plain(self) -> dict[str, Any]:
+        """For JSON: what is not the same for all."""
+        said = {name: value for name, value in asdict(self).items() if value not in ("", None, ())}
+        return said | ({"files": list(self.files)} if self.files else {})
