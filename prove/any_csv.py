@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.problem import RawDatasetError
 from pipeline.raw_data.raw_dataset import (
     FolderScan,
-    RawDatasetError,
     problems,
     read,
     rows_of,

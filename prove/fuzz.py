@@ -30,7 +30,8 @@ DONE = re.compile(r"(?:Done (\d+) runs|#(\d+)\s)")
 
 
 def _csv(content: bytes) -> None:
-    from pipeline.raw_data.groundtruth import RawDatasetError, number_labels, read_rows
+    from pipeline.problem import RawDatasetError
+    from pipeline.raw_data.groundtruth import number_labels, read_rows
 
     try:
         rows = read_rows(content, "train", {"a.png", "b.png"})

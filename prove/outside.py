@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-from pipeline.raw_data.raw_dataset import RawDatasetError, problems, read, scan
+from pipeline.problem import RawDatasetError
+from pipeline.raw_data.raw_dataset import problems, read, scan
 from prove import Result
 from testkit.processes import patience
 from testkit.raw_datasets import make_raw_dataset

@@ -11,19 +11,12 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 import constants
-from helper import UserError, printable
+from helper import printable
+from pipeline.problem import RawDatasetError
 
 INTEGER = re.compile(r"[0-9]{1,4000}")  # int() itself refuses more than 4,300 digits
 LINE_BREAK = re.compile(r"[\r\n]")
 ORDINARY = re.compile(r"[\w.-]+\.png", re.IGNORECASE)  # a name that needs no second look
-
-
-class RawDatasetError(UserError):
-    """What is wrong with a raw dataset: `problems`, one sentence each."""
-
-    def __init__(self, problems: list[str]):
-        self.problems = problems
-        super().__init__(" ".join(first_few(problems)))
 
 
 @dataclass(slots=True)
@@ -210,11 +203,3 @@ def _unknown_in_test(rows: dict[str, list[Row]], number_of: dict[str, int]) -> l
         for row in rows["test"]
         if number_of[row.label] not in known
     ]
-
-
-def first_few(sentences: list[str]) -> list[str]:
-    """The first few, and how many more there are."""
-    more = len(sentences) - constants.MOST_PROBLEMS
-    return (
-        sentences if more <= 0 else [*sentences[: constants.MOST_PROBLEMS], f"And {more:,} more."]
-    )

@@ -8,8 +8,8 @@ from pathlib import Path
 import constants
 from helper import UserError, shown
 from pipeline.data_folder import DataFolder
+from pipeline.problem import RawDatasetError, first_few
 from pipeline.raw_data.dataset_writer import DatasetWriter
-from pipeline.raw_data.groundtruth import RawDatasetError, first_few
 from pipeline.raw_data.raw_dataset import (
     FolderScan,
     find_raw_datasets,

@@ -8,7 +8,8 @@ import re
 import pytest
 
 import constants
-from pipeline.raw_data.groundtruth import RawDatasetError, Row, first_few, number_labels, read_rows
+from pipeline.problem import RawDatasetError, first_few
+from pipeline.raw_data.groundtruth import Row, number_labels, read_rows
 
 FILES = {"a.png", "b.png", "c.png", "groundtruth.csv"}
 PLACE = "train/groundtruth.csv"

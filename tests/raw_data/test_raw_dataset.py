@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from pipeline.problem import RawDatasetError
 from pipeline.raw_data import reader_processes
-from pipeline.raw_data.groundtruth import RawDatasetError
 from pipeline.raw_data.raw_dataset import (
     RawDataset,
     find_raw_datasets,
