@@ -37,6 +37,21 @@ LAST_WORDS_BYTES = 2**14  # of the end of a training.log, which may be of any le
 # In a line of a hyperparameter set: the memory that a key takes grows with the square of its dots.
 MOST_DOTS = 64
 
+# What an archive may hold. The largest that is to fit in: ImageNet has 1.4 million files, 150 GB.
+MOST_UNPACKED_BYTES = 2**39
+MOST_UNPACKED_FILES = (
+    2_000_000  # and folders; a name that was checked takes about 300 bytes of memory
+)
+MOST_DIRECTORY_BYTES = (
+    2**28
+)  # all names together, and the directory of a zip, which is read at once
+# Drawings compress to a fiftieth, a bomb to a thousandth; what is small does no harm either way.
+MOST_COMPRESSION, SMALL_ARCHIVE_BYTES = 200, 2**26
+MOST_MEMBER_NAME_BYTES, DEEPEST_MEMBER = 1024, 32  # the kernel takes paths of 4,096 bytes
+SPARE_DISK_BYTES = 2**28  # that unpacking leaves free, for what else the stages write
+DISK_BLOCK_BYTES = 2**12  # of which a file takes whole ones
+DECOMPRESSOR_MEMORY = 2**28  # bytes; xz -9 needs a quarter of it
+
 # The pair whose runs keep the plain name of their dataset.
 DEFAULT_MODEL = "cnn"
 DEFAULT_HYPERPARAMETERS = "default"
