@@ -33,6 +33,7 @@ PROOFS = (
     "any_csv",
     "any_json",
     "outside",
+    "archives",
     "only_files",
     "large_inputs",
     "true_png",
