@@ -19,6 +19,11 @@ STATUS = "status"
 # Files.
 SPLITS = ("train", "test")
 GROUNDTRUTH = "groundtruth.csv"
+# By the ending, in lower case, a file counts as an image; its content then says of which format.
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"),
+    *(".tif", ".tiff", ".avif", ".heic", ".heif"),
+)
 INGESTION_RECORD = "data_ingestion_settings.pkl"
 TRAINING_RECORD = "model_training_settings.pkl"
 ANALYSIS_RECORD = "model_validation_settings.pkl"
@@ -72,7 +77,8 @@ MAX_IMAGE_PIXELS = 64_000_000  # a larger PNG is refused before it is decoded
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_CLASSES = 10_000  # a stray label of 10**9 must not ask for a one-hot array of that width
 FEW_IMAGES = 10  # a class with fewer training images than this is worth a warning
-MOST_WRONG_ROWS = 10_000  # of a groundtruth.csv, and then no further row is looked at
+MOST_WRONG_ROWS = 10_000  # of a table, and then no further row is looked at
+MOST_COLUMNS = 20_000  # of a table; one with a column for each class has the most
 MOST_PROBLEMS = 5  # how many problems of one raw dataset are named before "and N more"
 
 # Pictures.
