@@ -30,7 +30,8 @@ DONE = re.compile(r"(?:Done (\d+) runs|#(\d+)\s)")
 
 
 def _csv(content: bytes) -> None:
-    from pipeline.raw_data.groundtruth import RawDatasetError, number_labels, read_rows
+    from pipeline.problem import RawDatasetError
+    from pipeline.raw_data.groundtruth import number_labels, read_rows
 
     try:
         rows = read_rows(content, "train", {"a.png", "b.png"})
@@ -39,7 +40,39 @@ def _csv(content: bytes) -> None:
         assert not any(re.search(r"[/\\]", name) for name in names), "a path"
         number_labels({"train": rows, "test": rows})
     except RawDatasetError as error:
-        assert error.problems and all(said.isprintable() for said in error.problems), error.problems
+        _are_sentences(error.problems)
+        assert error.problems
+
+
+def _are_sentences(problems: list) -> None:
+    assert all(str(problem).isprintable() for problem in problems), problems
+
+
+def _table(content: bytes) -> None:
+    from pipeline.problem import RawDatasetError
+    from pipeline.tables.columns import Columns, find_columns
+    from pipeline.tables.file_index import FileIndex
+    from pipeline.tables.reader import read_table
+    from pipeline.tables.rows import labelled_rows
+
+    paths = {"a.png", "b.png", "train/a.png", "train/caf\u00e9.jpg", "test/b.gif"}
+    for name in ("table.csv", "table.jsonl"):
+        try:
+            table = read_table(content, name)
+            for index in (FileIndex(paths), FileIndex(paths, ["other"])):
+                columns = find_columns(table, index, "train")
+                if not isinstance(columns, Columns):
+                    _are_sentences(columns)
+                    continue
+                rows, problems, warnings = labelled_rows(table, columns, index, "train")
+                files = [row.file for row in rows]
+                assert set(files) <= paths, "a file that is not there"
+                assert len(set(files)) == len(files), "a file twice"
+                assert all(row.label for row in rows), "no label"
+                assert rows or problems, "a table of nothing"
+                _are_sentences([*problems, *warnings])
+        except RawDatasetError as error:
+            _are_sentences(error.problems)
 
 
 def _png(content: bytes) -> None:
@@ -90,6 +123,7 @@ def _pickle(content: bytes) -> None:
 
 READERS: dict[str, Callable[[bytes], None]] = {
     "csv": _csv,
+    "table": _table,
     "png": _png,
     "toml": _toml,
     "pickle": _pickle,
@@ -151,6 +185,12 @@ def _seeds() -> dict[str, list[bytes]]:
         "csv": [
             b"file,label\na.png,0\nb.png,1\n",
             b'\xef\xbb\xbf"train/a.png","cat"\r\nb.png,dog\r\n',
+        ],
+        "table": [
+            b"file,label,split\na.png,0,train\ntrain/a,1,test\nx.png,1,val\n",
+            "\ufeffid;Klasse\r\na;x y\r\ncafe\u0301;z\r\nb;z\r\n".encode("utf-16"),
+            b"image\tcat\tdog\na.png\t1\t0\nb\t0.0\t1.0\n",
+            b'{"file_name": "a.png", "label": 3}\n{"file_name": "b", "label": "x"}\n',
         ],
         "png": [picture.getvalue()],
         "toml": [path.read_bytes() for path in sorted(constants.HYPERPARAMETERS.glob("*.toml"))],

@@ -333,43 +333,60 @@ WHAT_GOES_WRONG = (
 )
 WHAT_IS_LET_IN = (
     _mutant(
-        "a row has two cells",
-        "pipeline/raw_data/groundtruth.py",
-        """
-    if len(cells) != 2:
-        columns =""",
-        """
-    if len(cells) < 2:
-        columns =""",
+        "a row has as many cells as the others",
+        "pipeline/tables/rows.py",
+        "if len(cells) != columns.width:",
+        "if len(cells) < columns.width:",
         "any_csv",
     ),
     _mutant(
         "no image is listed twice",
         "pipeline/raw_data/groundtruth.py",
-        "if row and (earlier := first_seen.setdefault(row.file, number)) != number:",
-        "if row and (earlier := number) != number:",
+        "if (earlier := first_seen.setdefault(row.file, number)) != number:",
+        "if (earlier := number) != number:",
         "any_csv",
     ),
     _mutant(
-        "a number that is no label is no name either",
-        "pipeline/raw_data/groundtruth.py",
-        "if not INTEGER.fullmatch(label) and _is_number(label):",
-        "if False:",
+        "a row has a label",
+        "pipeline/tables/rows.py",
+        "        if not label:\n",
+        "        if False:\n",
         "any_csv",
     ),
     _mutant(
         "a path names the row's own split",
-        "pipeline/raw_data/groundtruth.py",
-        "if len(parts) > 1 and parts[-2] != split:",
-        "if False:",
+        "pipeline/tables/rows.py",
+        "elif strict and self.index.is_elsewhere(cell):",
+        "elif False:",
         "any_csv",
     ),
     _mutant(
         "of a path, the bare name counts",
-        "pipeline/raw_data/groundtruth.py",
-        'return Row(number, parts[-1], label), ""',
-        'return Row(number, file, label), ""',
+        "pipeline/tables/rows.py",
+        "            return name\n",
+        "            return cell\n",
         "outside any_csv",
+    ),
+    _mutant(
+        "a table's separator is found in it",
+        "pipeline/tables/reader.py",
+        'SEPARATORS = ",;\\t|"',
+        'SEPARATORS = ",\\t|"',
+        "any_csv",
+    ),
+    _mutant(
+        "a table's encoding is told by its mark",
+        "pipeline/tables/reader.py",
+        '    (codecs.BOM_UTF16_LE, "utf-16"),\n',
+        "",
+        "any_csv",
+    ),
+    _mutant(
+        "only files that are there come out of a table",
+        "pipeline/tables/file_index.py",
+        "if joined in self.paths and is_image(joined):",
+        "if is_image(joined):",
+        "fuzz",
     ),
     _mutant(
         "no link is followed to an image",
@@ -584,7 +601,7 @@ WHAT_IS_LET_IN = (
     ),
     _mutant(
         "a table that is no text is refused",
-        "pipeline/raw_data/groundtruth.py",
+        "pipeline/tables/reader.py",
         "except UnicodeDecodeError as error:",
         "except UnicodeEncodeError as error:",
         "fuzz",

@@ -433,19 +433,19 @@ def test_a_bad_raw_dataset_is_tried_again_when_it_changes_and_not_before(data, c
         ),
         (
             lambda f: _append(f, "000001.png,1"),
-            "train/groundtruth.csv, row 62: 000001.png is listed in row 3 already. Delete one of",
+            "train/groundtruth.csv: 1 row names a file a second time, first 000001.png (row 62, before",
         ),
         (
-            lambda f: _replace(f, "000001.png,1", "000001.png,-1"),
-            'train/groundtruth.csv, row 3: "-1" is no label.',
+            lambda f: _replace(f, "000001.png,1", "000001.png,"),
+            "train/groundtruth.csv: 1 row has no label, first 000001.png (row 3). Add it.",
         ),
         (
-            lambda f: _replace(f, "000001.png,1", "000001.png,cat"),
-            'train/groundtruth.csv, row 3: the label "cat" is a name, most others are numbers.',
+            lambda f: _replace(f, "000001.png,1", "../test/000001.png,1"),
+            "train/groundtruth.csv: 1 row names a file in another folder, first ../test/000001.png",
         ),
         (
             lambda f: _replace(f, "000001.png,1", "000001.png"),
-            'train/groundtruth.csv, row 3: 1 column, expected "file,label".',
+            "train/groundtruth.csv: 1 row does not have 2 cells, first row 3 (1 cell:",
         ),
         (
             lambda f: (f / "test" / "groundtruth.csv").write_text("file,label\n"),
@@ -453,7 +453,7 @@ def test_a_bad_raw_dataset_is_tried_again_when_it_changes_and_not_before(data, c
         ),
         (
             lambda f: _replace(f, "000001.png,1", "000001.png,7", split="test"),
-            'test/groundtruth.csv, row 3: no training image has the label "7".',
+            'test: no training image has the label "7" (1 image, first 000001.png, row 3).',
         ),
         (lambda f: shutil.rmtree(f / "test"), "test: there is no folder test/ yet."),
     ],

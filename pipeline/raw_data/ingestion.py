@@ -8,8 +8,8 @@ from pathlib import Path
 import constants
 from helper import UserError, shown
 from pipeline.data_folder import DataFolder
+from pipeline.problem import RawDatasetError, first_few
 from pipeline.raw_data.dataset_writer import DatasetWriter
-from pipeline.raw_data.groundtruth import RawDatasetError, first_few
 from pipeline.raw_data.raw_dataset import (
     FolderScan,
     find_raw_datasets,
@@ -179,7 +179,7 @@ class Ingestion:
                 raw = read(folder, scanned, self.options.image_size, progress)
         except RawDatasetError as error:
             check()
-            state.problems = error.problems
+            state.problems = list(map(str, error.problems))
             log.error("%s: not ingested: %s", shown(folder), " ".join(first_few(state.problems)))
             self.writer.note(folder, state.fingerprint, problems=state.problems)
         else:

@@ -1,4 +1,4 @@
-"""Read and check a raw dataset: a folder with train/ and test/, each PNGs and a groundtruth.csv.
+"""Read and check a raw dataset: a folder with train/ and test/, each images and a groundtruth.csv.
 
 A folder is looked at as a whole, never believed to be finished: `scan` says what lies there
 and in which state (name, size, time, inode), `problems` what is still missing or wrong, `read`
@@ -18,10 +18,12 @@ import numpy as np
 import constants
 from helper import digest_of, printable
 from pipeline.data_folder import file_state
+from pipeline.problem import Problem, RawDatasetError
 from pipeline.raw_data.data_warnings import find_warnings
-from pipeline.raw_data.groundtruth import RawDatasetError, Row, number_labels, read_rows
+from pipeline.raw_data.groundtruth import Row, number_labels, read_rows
 from pipeline.raw_data.image_reader import TRANSIENT_ERRNOS, ReadResult, read_raw
 from pipeline.raw_data.reader_processes import readers_for
+from pipeline.tables.file_index import is_image
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Split:
 
     @cached_property
     def images(self) -> set[str]:
-        return {name for name in self.files if name.lower().endswith(".png")}
+        return set(filter(is_image, self.files))
 
 
 @dataclass
@@ -145,7 +147,7 @@ def problems(folder: Path, stock: FolderScan) -> list[str]:
         try:
             rows[name] = rows_of(folder, name, split)
         except RawDatasetError as error:
-            found += error.problems
+            found += map(str, error.problems)
     if found:
         return found
     found = [
@@ -154,11 +156,13 @@ def problems(folder: Path, stock: FolderScan) -> list[str]:
     try:
         number_labels(rows)
     except RawDatasetError as error:
-        found += error.problems
+        found += map(str, error.problems)
     return found
 
 
-def rows_of(folder: Path, name: str, split: Split) -> list[Row]:
+def rows_of(
+    folder: Path, name: str, split: Split, warnings: list[Problem] | None = None
+) -> list[Row]:
     """The rows of the groundtruth.csv of split `name`.
 
     Raises:
@@ -183,7 +187,7 @@ def rows_of(folder: Path, name: str, split: Split) -> list[Row]:
         raise RawDatasetError(
             [f"{place} cannot be read: {error.strerror}. Make it readable."]
         ) from None
-    return read_rows(content, name, set(split.files))
+    return read_rows(content, name, set(split.files), warnings)
 
 
 def _unmatched(name: str, rows: list[Row], split: Split) -> list[str]:
@@ -221,14 +225,15 @@ def read(
         RawDatasetError: names the file, the row and what to do.
     """
     damaged: list[str] = []
+    warnings: list[Problem] = []
     rows, files, images, answers, splits, digests = {}, {}, {}, {}, {}, {}
     with readers_for(stock.image_sizes(), image_size) as readers:
         # They start, and read, while this process has something else to do.
         for name, split in stock.splits.items():
-            rows[name] = rows_of(folder, name, split)
+            rows[name] = rows_of(folder, name, split, warnings)
             files[name] = [row.file for row in rows[name]]
             images[name], answers[name] = readers.read(folder / name, files[name])
-        number_of, class_names = number_labels(rows)
+        number_of, class_names, similar = number_labels(rows)
         for name, some in rows.items():
             digests[name] = _digests(answers[name], name, some, progress, damaged)
             labels = np.array([number_of[row.label] for row in some], np.int64)
@@ -242,7 +247,14 @@ def read(
         files,
         digests,
         _content_digest(splits, digests, class_names, image_size),
-        find_warnings(rows, splits, digests, class_names),
+        find_warnings(rows, splits, digests, class_names)
+        | {
+            f"{warning.split}_{warning.kind}".strip("_").replace(" ", "_"): {
+                "count": warning.count,
+                "text": str(warning),
+            }
+            for warning in [*warnings, *similar]
+        },
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from pipeline.problem import RawDatasetError
 from pipeline.raw_data import reader_processes
-from pipeline.raw_data.groundtruth import RawDatasetError
 from pipeline.raw_data.raw_dataset import (
     RawDataset,
     find_raw_datasets,
@@ -86,7 +86,7 @@ def load(folder: Path, size: int = SIZE) -> RawDataset:
 def refusals(folder: Path) -> list[str]:
     with pytest.raises(RawDatasetError) as refused:
         load(folder)
-    return refused.value.problems
+    return list(map(str, refused.value.problems))
 
 
 # Which folders are raw datasets.
@@ -290,14 +290,14 @@ def test_says_all_at_once(tmp_path):
     assert found_in(folder) == [
         "train: 1 of 3 listed images is not there yet, first a.png (row 2).",
         "train: 1 of 3 images has no row in groundtruth.csv yet, first z.png.",
-        'test/groundtruth.csv, row 1: no training image has the label "cow".'
-        " Add training images of this class, or correct the label.",
+        'test: no training image has the label "cow" (1 image, first a.png, row 1).'
+        " Add training images of each class, or correct the labels.",
     ]
-    write_rows(folder, "train", {"a.png": "", "b.jpg": "cat"})
+    write_rows(folder, "train", {"a.png": "", "b.txt": "cat"})
     assert found_in(folder) == [
-        "train/groundtruth.csv, row 1: the label of a.png is empty. Add it.",
-        'train/groundtruth.csv, row 2: "b.jpg" names no PNG. Only images named *.png are read;'
-        " convert it.",
+        "train/groundtruth.csv: 1 row has no label, first a.png (row 1). Add it.",
+        'train/groundtruth.csv: 1 row names no image, first "b.txt" (row 2).'
+        " An image is known by its extension, such as .png or .jpg.",
     ]
 
 
@@ -423,11 +423,23 @@ def test_reads_pixels_labels_and_names_in_the_order_of_the_csv(tmp_path):
     np.testing.assert_array_equal(test["class"], [[0, 1]])
 
 
-def test_whole_number_labels_stay_as_they_are(tmp_path):
-    raw = load(make(tmp_path, {"a.png": "4", "b.png": "002"}, {"c.png": "4"}))
-    np.testing.assert_array_equal(raw.splits["train"]["label"], [4, 2])
-    assert raw.splits["test"]["class"].tolist() == [[0, 0, 0, 0, 1]]
-    assert raw.class_names == ["0", "1", "2", "3", "4"]
+def test_numbers_without_gaps_stay_as_they_are_and_others_are_names(tmp_path):
+    raw = load(make(tmp_path / "1", {"a.png": "1", "b.png": "0"}, {"c.png": "1"}))
+    np.testing.assert_array_equal(raw.splits["train"]["label"], [1, 0])
+    assert raw.class_names == ["0", "1"]
+    raw = load(make(tmp_path / "2", {"a.png": "4", "b.png": "002"}, {"c.png": "4"}))
+    np.testing.assert_array_equal(raw.splits["train"]["label"], [1, 0])
+    assert raw.splits["test"]["class"].tolist() == [[0, 1]]
+    assert raw.class_names == ["002", "4"]
+
+
+def test_what_was_guessed_of_a_table_and_its_labels_is_a_warning(tmp_path):
+    folder = make(tmp_path, {"a.png": "cat", "b.png": "dog"}, {"c.png": "Cat"})
+    for split, text in (("train", "a.png,caf\xe9\nb.png,Caf\xe9\n"), ("test", "c.png,caf\xe9\n")):
+        (folder / split / "groundtruth.csv").write_text(text, encoding="latin-1")
+    warnings = load(folder).warnings
+    assert {"train_encoding", "test_encoding", "similar_labels"} <= warnings.keys()
+    assert "read as Windows-1252, first caf\xe9 (row 1)" in warnings["test_encoding"]["text"]
 
 
 def test_one_hot_of_no_label_is_empty():
@@ -499,8 +511,8 @@ def test_a_csv_that_became_wrong_is_refused(tmp_path):
     folder = small(tmp_path)
     write_rows(folder, "test", {"a.png": "cow"})
     assert refusals(folder) == [
-        'test/groundtruth.csv, row 1: no training image has the label "cow".'
-        " Add training images of this class, or correct the label."
+        'test: no training image has the label "cow" (1 image, first a.png, row 1).'
+        " Add training images of each class, or correct the labels."
     ]
 
 
