@@ -78,6 +78,7 @@ MAX_IMAGE_BYTES = 256 * 2**20
 MAX_CLASSES = 10_000  # a stray label of 10**9 must not ask for a one-hot array of that width
 FEW_IMAGES = 10  # a class with fewer training images than this is worth a warning
 MOST_WRONG_ROWS = 10_000  # of a table, and then no further row is looked at
+MOST_MISSING = 10**6  # of a table's files, and then no further row is looked at either
 MOST_COLUMNS = 20_000  # of a table; one with a column for each class has the most
 MOST_PROBLEMS = 5  # how many problems of one raw dataset are named before "and N more"
 

@@ -365,7 +365,7 @@ WHAT_IS_LET_IN = (
         "pipeline/tables/rows.py",
         "            return name\n",
         "            return cell\n",
-        "outside any_csv",
+        "outside",
     ),
     _mutant(
         "a table's separator is found in it",

@@ -13,11 +13,12 @@ import constants
 from helper import printable
 from pipeline.problem import Problem, RawDatasetError
 from pipeline.tables.columns import Columns, find_columns
-from pipeline.tables.file_index import FileIndex, is_image
+from pipeline.tables.file_index import FileIndex
 from pipeline.tables.reader import Table, read_table
 from pipeline.tables.rows import RowReader
 
 INTEGER = re.compile(r"[0-9]{1,4000}")  # int() itself refuses more than 4,300 digits
+ENDINGS = frozenset(constants.IMAGE_SUFFIXES)  # of 4 or 5 characters: cut out faster than compared
 EXAMPLES = 3  # labels that a problem names
 
 
@@ -63,26 +64,30 @@ def _rows(table: Table, columns: Columns, index: FileIndex) -> tuple[list[Row], 
     labels: set[str] = set()
     width, at_file = columns.width, columns.file
     at_label = columns.file if columns.label is None else columns.label
+    enough = False
     for number, cells in table.rows(columns.has_header):
+        if enough:
+            reader.refuse("unread", number, f"{number}")
+            break
         if (
             len(cells) == width
             and (label := cells[at_label]) in labels
             and (file := cells[at_file]) in files
-            and is_image(file)
+            and (file[-4:] in ENDINGS or file[-5:] in ENDINGS)
         ):
             row = Row(number, file, label)  # as nearly all are: no need to look closer
         elif found := reader.read(number, cells, strict=True):
             row = Row(number, found.file, found.label)
             labels.add(row.label)
-        elif reader.is_enough:
-            reader.refuse("unread", number, f"{number}")
-            break
         else:
+            enough = reader.is_enough
             continue
         if (earlier := first_seen.setdefault(row.file, number)) != number:
             again = f"{row.file} (row {number}, before in row {earlier})"
             reader.refuse("twice", number, again, row.file)
-        rows.append(row)
+            enough = reader.is_enough
+        else:
+            rows.append(row)
     return rows, reader
 
 

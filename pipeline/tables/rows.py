@@ -79,11 +79,13 @@ class RowReader:
 
     @property
     def is_enough(self) -> bool:
-        """Whether so many rows are wrong that no further one is worth a look."""
-        return (
-            sum(wrong.count for kind, wrong in self._wrong.items() if kind != "missing")
-            >= constants.MOST_WRONG_ROWS
-        )
+        """Whether so many rows are wrong that no further one is worth a look.
+
+        Far more of them may name files that are not there: a copy may only have begun.
+        """
+        missing = self._wrong["missing"].count if "missing" in self._wrong else 0
+        others = sum(wrong.count for wrong in self._wrong.values()) - missing
+        return others >= constants.MOST_WRONG_ROWS or missing >= constants.MOST_MISSING
 
     def read(self, number: int, cells: list[str], strict: bool = False) -> LabelledFile | None:
         """The row, or None where something is wrong with it.

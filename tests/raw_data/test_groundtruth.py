@@ -222,7 +222,7 @@ def test_rows_after_very_many_wrong_ones_are_not_looked_at(monkeypatch):
     monkeypatch.setattr(constants, "MOST_WRONG_ROWS", 3)
     assert complaints("a.png,1\n" + "b.png,\n" * 9) == [
         "3 rows have no label, first b.png (row 2). Add it.",
-        "row 4 and those after it were not looked at.",
+        "row 5 and those after it were not looked at.",
     ]
 
 
