@@ -53,6 +53,7 @@ SPOILED: dict[str, Callable[[str, str], str]] = {
     "letters after a quote": lambda file, label: f'"{file}"x,{label}',
     "line break in quotes": lambda file, label: f'"{file}\nx.png",{label}',
 }
+IMAGE = re.compile(r"\.png\s*$", re.IGNORECASE)
 REASON = re.compile(
     r"(train|test)(/groundtruth\.csv)?"
     r"(, row \d+: |: | lists no image\.| has one column| names no file that is there)"
@@ -160,7 +161,8 @@ def _spoiled(spoil: Callable[[str, str], str]) -> Callable[[Path, random.Random]
         table.lines[line] = spoil(*table.rows[which]).replace(",", table.separator)
         said, _ = _found(raw, table)
         # The first row without a file's name may be a header: then its image is in no row.
-        named = _names_row(said, line + 1) or (not line and _names_file(said, table.rows[which][0]))
+        first = not any(table.lines[:line])
+        named = _names_row(said, line + 1) or (first and _names_file(said, table.rows[which][0]))
         return None if named else f"row {line + 1}, {table.content()!r}: {said}"
 
     return attempt
@@ -231,7 +233,7 @@ def _is_all_of(content: bytes, rows: int) -> bool:
             io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
         )
         found = [row for row in lines if "".join(row).strip()]
-        header = len(found) > rows and ".png" not in "".join(found[0]).lower()
+        header = len(found) > rows and not any(map(IMAGE.search, found[0]))
         if len(found) - header == rows:
             return True
     return False

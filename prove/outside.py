@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+from helper import printable
 from pipeline.raw_data.raw_dataset import RawDatasetError, problems, read, scan
 from prove import Result
 from testkit.processes import patience
@@ -94,7 +95,8 @@ def _violations(root: Path, put: Callable[[Path], None], paths: tuple[str, ...])
         put(root / place / NAME)
     table = raw / "train" / "groundtruth.csv"
     honest = table.read_text()
-    _read(raw)  # what it imports counts as little as what it is to read
+    _read(raw)  # what it imports counts as little as what it is to read,
+    printable("\t")  # and so does what spells a character out
     for path in paths:
         quoted = path.format(root=root, name=NAME).replace('"', '""')
         table.write_text(f'{honest}"{quoted}",0\n')

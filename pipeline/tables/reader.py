@@ -16,7 +16,7 @@ from pipeline.tables.file_index import is_image
 
 SEPARATORS = ",;\t|"
 NO_NAME = re.compile(r"[\r\n]|\.\w{1,5}$")  # of a column: several lines, or a file's extension
-SNIFFED = 2**16  # characters at a table's beginning, by which its separator is told
+SNIFFED = 2**14  # characters at a table's beginning, by which its separator is told
 LONGEST_RECORD = 2**20  # characters of a line of JSON, which takes many times its length in memory
 MARKS = (  # of encodings; that of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -159,13 +159,14 @@ def _fitness(sample: str, separator: str) -> tuple[float, int, int]:
     try:
         rows += (cells for _, cells in _cells("", sample, separator))
     except RawDatasetError:
-        pass  # those before may do
+        pass  # the rows before may do, but do not stand for all
     widths = Counter(map(len, rows))
     width, count = max(widths.items(), key=lambda pair: (pair[1], pair[0]), default=(1, 0))
     if width == 1:
         return 0.0, 0, 0
     images = sum(any(is_image(cell.strip()) for cell in cells) for cells in rows)
-    return count / len(rows), images, width
+    lines = sum(bool(line.strip()) for line in sample.splitlines())
+    return count / max(lines, len(rows)), images, width
 
 
 def _cells(name: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:

@@ -66,6 +66,8 @@ def test_a_separator_is_not_one_that_only_stands_in_the_names():
     assert table("file;label\na.jpg;Terrier, Border\nb.jpg;Hound, Basset\n").separator == ";"
     assert table("a.jpg;Terrier, Border\nb.jpg;Hound, Basset\n").separator == ";"
     assert table('a.jpg,"x;y"\nb.jpg,"y;z"\n').separator == ","
+    # With another separator, the second row's quotes are wrong, and nothing behind them can be read.
+    assert table('a.jpg|x, y\n"b.jpg"|x, z\nc.jpg\n').separator == "|"
 
 
 @pytest.mark.parametrize(
