@@ -50,7 +50,7 @@ INGESTION_PARTS = (
     "pipeline.raw_data.dataset_writer:DatasetWriter.publish",
     "pipeline.raw_data.dataset_writer:describe",
     "pipeline.raw_data.raw_dataset:rows_of",
-    "pipeline.raw_data.reader_processes:read_images",
+    "pipeline.images.reader_processes:read_images",
 )
 ANALYSIS_PARTS = (
     "pipeline.analysis.evaluation:Evaluator.prepare",

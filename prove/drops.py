@@ -22,7 +22,8 @@ from PIL import Image
 
 import constants
 import data_ingestion
-from pipeline.raw_data import ingestion, reader_processes
+from pipeline.images import reader_processes
+from pipeline.raw_data import ingestion
 from pipeline.stage.log_lines import log
 from testkit.raw_datasets import make_raw_dataset
 

@@ -45,7 +45,7 @@ def _csv(content: bytes) -> None:
 def _png(content: bytes) -> None:
     from PIL import Image
 
-    from pipeline.raw_data.png_check import PngError, validate_png, without_extras
+    from pipeline.images.png_check import PngError, validate_png, without_extras
 
     try:
         header, _ = validate_png(content)

@@ -110,8 +110,8 @@ def _record(path: Path) -> None:
 
 
 def _table(path: Path) -> None:
+    from pipeline.images.image_reader import read_raw
     from pipeline.raw_data.groundtruth import read_rows
-    from pipeline.raw_data.image_reader import read_raw
 
     read_rows(read_raw(str(path), constants.MOST_TABLE_BYTES), "train", {"a.png"})
 

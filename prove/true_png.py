@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import constants
-from pipeline.raw_data.image_reader import read_images
-from pipeline.raw_data.png_check import KEPT, PngError, validate_png
+from pipeline.images.image_reader import read_images
+from pipeline.images.png_check import KEPT, PngError, validate_png
 from prove import Result
 from testkit import pngs as known
 from testkit.pngs import GREY, LEGAL, PALETTE, RGB, RGBA, chunk, header, png

@@ -9,8 +9,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from pipeline.raw_data import png_check
-from pipeline.raw_data.png_check import PngError, validate_png, without_extras
+from pipeline.images import png_check
+from pipeline.images.png_check import PngError, validate_png, without_extras
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}

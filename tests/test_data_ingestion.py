@@ -17,8 +17,9 @@ import data_ingestion
 from helper import sha256_of
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.ledger import entries_in
-from pipeline.raw_data import image_reader, raw_dataset
+from pipeline.images import image_reader
 from pipeline.raw_data import ingestion as module
+from pipeline.raw_data import raw_dataset
 from pipeline.stage.log_lines import start_logging
 from testkit.raw_datasets import make_raw_dataset
 

@@ -18,10 +18,10 @@ import numpy as np
 import constants
 from helper import digest_of, printable
 from pipeline.data_folder import file_state
+from pipeline.images.image_reader import TRANSIENT_ERRNOS, ReadResult, read_raw
+from pipeline.images.reader_processes import readers_for
 from pipeline.raw_data.data_warnings import find_warnings
 from pipeline.raw_data.groundtruth import RawDatasetError, Row, number_labels, read_rows
-from pipeline.raw_data.image_reader import TRANSIENT_ERRNOS, ReadResult, read_raw
-from pipeline.raw_data.reader_processes import readers_for
 
 
 @dataclass

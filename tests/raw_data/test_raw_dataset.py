@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from pipeline.raw_data import reader_processes
+from pipeline.images import reader_processes
 from pipeline.raw_data.groundtruth import RawDatasetError
 from pipeline.raw_data.raw_dataset import (
     RawDataset,

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from constants import ROOT
-from pipeline.raw_data import reader_processes
-from pipeline.raw_data.reader_processes import ImageReaders, readers_for
+from pipeline.images import reader_processes
+from pipeline.images.reader_processes import ImageReaders, readers_for
 from testkit.processes import patience
 
 pytestmark = pytest.mark.slow
@@ -170,7 +170,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from pipeline.raw_data.reader_processes import ImageReaders
+from pipeline.images.reader_processes import ImageReaders
 
 folder = Path(sys.argv[1])
 files = [path.name for path in folder.iterdir()]

@@ -1,6 +1,6 @@
 """PNG files in, pixels out: each file checked, each image in RGB and of one size.
 
-`python -m pipeline.raw_data.image_reader` is a process that does this for `reader_processes.py`. Nothing here
+`python -m pipeline.images.image_reader` is a process that does this for `reader_processes.py`. Nothing here
 needs NumPy, so that such a process is ready in the blink of an eye.
 """
 
@@ -20,8 +20,8 @@ from PIL import Image
 
 import constants
 from helper import read_file
-from pipeline.raw_data import png_check
-from pipeline.raw_data.png_check import Header, PngError
+from pipeline.images import png_check
+from pipeline.images.png_check import Header, PngError
 
 # No fault of an image: it passes.
 TRANSIENT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.EIO)

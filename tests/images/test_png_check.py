@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 import constants
-from pipeline.raw_data import png_check
-from pipeline.raw_data.png_check import PngError, validate_png, without_extras
+from pipeline.images import png_check
+from pipeline.images.png_check import PngError, validate_png, without_extras
 from testkit.pngs import (
     CHANNELS,
     DAMAGED,

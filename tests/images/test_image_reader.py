@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import constants
-from pipeline.raw_data import png_check
-from pipeline.raw_data.image_reader import ReadResult, read_images, read_raw
+from pipeline.images import png_check
+from pipeline.images.image_reader import ReadResult, read_images, read_raw
 from testkit.pngs import CHANNELS, LEGAL, PALETTE, written
 
 SIZE = 6

@@ -20,7 +20,7 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 
 import constants
-from pipeline.raw_data.image_reader import ReadResult, read_images
+from pipeline.images.image_reader import ReadResult, read_images
 from pipeline.stage import child_processes
 from pipeline.stage.child_processes import describe_exit_status
 from pipeline.stage.log_lines import log
@@ -117,7 +117,7 @@ def _do_here(job: _Job) -> ReadResult:
 class _Process:
     def __init__(self, memory: int):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.raw_data.image_reader", str(memory)],
+            [sys.executable, "-m", "pipeline.images.image_reader", str(memory)],
             cwd=constants.ROOT,
             pass_fds=[memory],
             stdin=subprocess.PIPE,

@@ -1,0 +1,1 @@
+"""Bytes and files of images in, pixels out. Knows no label and no raw dataset."""
