@@ -67,8 +67,16 @@ RUN_MEMORY = 2 * 2**30  # bytes that a run on small images may need, TensorFlow 
 DIGEST_BYTES = 16  # of an image's SHA-256, which is what the image is known by
 RESIZE = "bilinear"  # as Pillow names its filters
 IMAGE_SIZE = 32  # pixels, width and height of the images in a dataset
+FIT = "crop"  # or "pad" or "squeeze": what becomes of an image that is not square
+BACKGROUND = (255, 255, 255)  # red, green and blue behind a transparent image
+# --image-size auto: of the images' median short side in pixels, at the most, the size. Larger ones
+# are photographs.
+IMAGE_SIZES = {40: 32, 64: 64, 99: 96}
+PHOTOGRAPH_SIZE = 128
+IMAGES_MEMORY = 0.25  # of the machine's memory, that the images of that size may take
+SIZE_SAMPLE = 256  # images whose headers are looked at for it
 MAX_IMAGE_SIZE = 4096
-MAX_IMAGE_PIXELS = 64_000_000  # a larger PNG is refused before it is decoded
+MAX_IMAGE_PIXELS = 64_000_000  # a larger image is refused before it is decoded
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_CLASSES = 10_000  # a stray label of 10**9 must not ask for a one-hot array of that width
 FEW_IMAGES = 10  # a class with fewer training images than this is worth a warning

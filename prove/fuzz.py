@@ -45,11 +45,11 @@ def _csv(content: bytes) -> None:
 def _png(content: bytes) -> None:
     from PIL import Image
 
-    from pipeline.images.png_check import PngError, validate_png, without_extras
+    from pipeline.images.png_check import ImageError, validate_png, without_extras
 
     try:
         header, _ = validate_png(content)
-    except PngError:
+    except ImageError:
         return
     size = header.width, header.height
     if header.size < 10**6:

@@ -428,9 +428,9 @@ WHAT_IS_LET_IN = (
         "true_png",
     ),
     _mutant(
-        "a PNG has no more pixels than are allowed",
-        "pipeline/images/png_check.py",
-        "if header.width * header.height > constants.MAX_IMAGE_PIXELS:",
+        "an image has no more pixels than are allowed",
+        "pipeline/images/preparation.py",
+        "if width * height > largest:",
         "if False:",
         "true_png",
     ),
@@ -471,7 +471,7 @@ WHAT_IS_LET_IN = (
     ),
     _mutant(
         "no pixel points beyond the palette",
-        "pipeline/images/image_reader.py",
+        "pipeline/images/image_decoder.py",
         "if header.colours and image.getextrema()[1] >= header.colours:",
         "if False:",
         "true_png",

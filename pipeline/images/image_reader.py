@@ -1,4 +1,4 @@
-"""PNG files in, pixels out: each file checked, each image in RGB and of one size.
+"""Files of images in, pixels out: each file checked, each image in RGB and of one size.
 
 `python -m pipeline.images.image_reader` is a process that does this for `reader_processes.py`. Nothing here
 needs NumPy, so that such a process is ready in the blink of an eye.
@@ -6,12 +6,11 @@ needs NumPy, so that such a process is ready in the blink of an eye.
 
 import errno
 import hashlib
-import io
 import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
@@ -20,8 +19,11 @@ from PIL import Image
 
 import constants
 from helper import read_file
-from pipeline.images import png_check
-from pipeline.images.png_check import Header, PngError
+from pipeline.images import formats, image_decoder, png_check
+from pipeline.images.formats import Facts
+from pipeline.images.image_decoder import Range
+from pipeline.images.png_check import Header
+from pipeline.images.preparation import ImageError, Preparation
 
 # No fault of an image: it passes.
 TRANSIENT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.EIO)
@@ -30,52 +32,110 @@ PLAIN_MODES = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}  # Pillow's names, by colou
 # piece of memory and gives it back, and the caches are too small.
 TOGETHER = 2**16
 
-Checked = tuple[int, bytes, Header, bytes]  # place among the files, content, header, rows
+# Number among the files, content, what its header says, and the rows of a PNG.
+Checked = tuple[int, bytes, Header | Facts, bytes]
+Decoded = tuple[bytes | memoryview, Sequence[str]]  # pixels and notes
 
 
 class ReadResult(NamedTuple):
-    """What was found in some files, by the place of each."""
+    """What is known of some files, by the number of each."""
 
     digests: list[bytes]  # equal for equal pixels
+    file_digests: list[bytes]  # equal for equal files
     damaged: dict[int, str]  # why, as the end of a sentence
+    notes: dict[int, list[str]]  # what was done to an image that a person may not expect
+    values: dict[int, tuple[str, Range]]  # of images of more than 8 bits: their sort and range
+
+    def extend(self, other: "ReadResult") -> None:
+        """Add the result of the files that come next."""
+        before = len(self.digests)
+        self.digests.extend(other.digests)
+        self.file_digests.extend(other.file_digests)
+        self.damaged.update({before + number: why for number, why in other.damaged.items()})
+        self.notes.update({before + number: some for number, some in other.notes.items()})
+        self.values.update({before + number: some for number, some in other.values.items()})
+
+    def replace(self, start: int, other: "ReadResult") -> None:
+        """Put another result for the files from number `start` on, which were read again."""
+        for number, digest in enumerate(other.digests):
+            self.digests[start + number] = digest
+            self.file_digests[start + number] = other.file_digests[number]
+            self.notes[start + number] = other.notes.get(number, [])
+        self.damaged.update({start + number: why for number, why in other.damaged.items()})
 
 
-def read_images(folder: str, files: list[str], size: int, pixels: memoryview) -> ReadResult:
-    """Fill `pixels` with the PNGs as `size` x `size` RGB. Transparency is dropped, 16 bits become 8.
+def empty_result() -> ReadResult:
+    return ReadResult([], [], {}, {}, {})
+
+
+def read_images(
+    folder: str,
+    files: list[str],
+    preparation: Preparation,
+    pixels: memoryview,
+    ranges: dict[str, Range] | None = None,
+) -> ReadResult:
+    """Fill `pixels` with the images as RGB, made as `preparation` says.
+
+    files: paths from `folder` on. `ranges` has by their sort what becomes black and white in images
+    of more than 8 bits; without, the darkest and the lightest of each image do.
+
+    Notes are "transparent" (now on the background), "only alpha" (it has hardly any contrast on the
+    background, so its alpha is the image), "oriented" (as its Exif data ask), "frames" (the first of
+    several was taken), "extension" (its name says another format), "16 bit", "32 bit" or "float"
+    (scaled by the range), "16 bit colour" (the lower half of each value is dropped), "cropped",
+    "padded" or "squeezed" (it is not square), "smaller" (made larger), "constant" (of one colour).
 
     Raises:
         OSError: one of TRANSIENT_ERRNOS. Any other trouble is said of the image that makes it.
     """
-    found, each = ReadResult([bytes(constants.DIGEST_BYTES)] * len(files), {}), size * size * 3
-    checked = _checked((f"{folder}/{file}" for file in files), found.damaged)
-    for (alike, _), group in groupby(checked, _kind):
-        some = list(group)
-        try:
-            decoded = _decode_together(alike, some, size) if alike else [_decode(some[0], size)]
-        except PngError as error:  # of one that is decoded alone, as what follows
-            found.damaged[some[0][0]] = str(error)
-            continue
-        except OSError as error:  # Pillow's
-            found.damaged[some[0][0]] = f"cannot be read: {error}"
-            continue
-        for (place, *_), image in zip(some, decoded, strict=True):
-            pixels[place * each : (place + 1) * each] = image
-            found.digests[place] = hashlib.sha256(image).digest()[: constants.DIGEST_BYTES]
-    return found
+    Image.MAX_IMAGE_PIXELS = None  # preparation.largest_image holds instead
+    nothing = bytes(constants.DIGEST_BYTES)
+    result = ReadResult([nothing] * len(files), [nothing] * len(files), {}, {}, {})
+    each = preparation.size**2 * 3
+    for (alike, _), group in groupby(_checked(folder, files, preparation, result), _kind):
+        some, decoded = list(group), []
+        if alike:
+            decoded = _decode_together(alike, some, preparation)
+        else:
+            number, content, header, _ = some[0]
+            try:
+                decoded = [_decode_alone(number, content, header, preparation, ranges, result)]
+            except ImageError as error:
+                result.damaged[number] = str(error)
+        for (number, *_), (image, notes) in zip(some, decoded, strict=False):
+            pixels[number * each : (number + 1) * each] = image
+            result.digests[number] = hashlib.sha256(image).digest()[: constants.DIGEST_BYTES]
+            if image[0] == image[-3] and _is_constant(image):
+                notes = [*notes, "constant"]
+            if not files[number].endswith(".png") or not alike:
+                notes = [*notes, *_note_of_extension(files[number], some[0][2])]
+            if notes:
+                result.notes[number] = list(notes)
+    return result
 
 
-def _checked(paths: Iterator[str], damaged: dict[int, str]) -> Iterator[Checked]:
-    """Those files that are whole PNGs; says of the others in `damaged` why not."""
-    for place, path in enumerate(paths):
+def _checked(
+    folder: str, files: list[str], preparation: Preparation, result: ReadResult
+) -> Iterator[Checked]:
+    """Those files that are whole images; says of the others in `result` why not."""
+    for number, file in enumerate(files):
         try:
-            content = read_raw(path, constants.MAX_IMAGE_BYTES)
-            yield place, content, *png_check.validate_png(content)
-        except PngError as error:
-            damaged[place] = str(error)
+            content = read_raw(f"{folder}/{file}", constants.MAX_IMAGE_BYTES)
+            digest = hashlib.sha256(content).digest()
+            result.file_digests[number] = digest[: constants.DIGEST_BYTES]
+            checked: tuple[Header | Facts, bytes]
+            if content.startswith(png_check.SIGNATURE):
+                checked = png_check.validate_png(content, preparation.largest_image)
+            else:
+                checked = formats.validate(content, preparation.largest_image), b""
+            yield number, content, *checked
+        except ImageError as error:
+            result.damaged[number] = str(error)
         except OSError as error:
             if error.errno in TRANSIENT_ERRNOS:
                 raise
-            damaged[place] = f"cannot be read: {error.strerror or error}"
+            result.damaged[number] = f"cannot be read: {error.strerror or error}"
 
 
 def read_raw(path: str, most: int) -> bytes:
@@ -85,19 +145,22 @@ def read_raw(path: str, most: int) -> bytes:
 
 def _kind(one: Checked) -> tuple[Header | None, int]:
     """Equal for neighbours to be decoded together; without a header for one that is decoded alone."""
-    place, _, header, rows = one
+    number, _, header, rows = one
     most = _most_together(header) if rows else 0
-    return (header, place // most) if most else (None, place)
+    return (header, number // most) if most else (None, number)  # type: ignore[return-value]
 
 
 @lru_cache
 def _most_together(header: Header) -> int:
-    if header.depth != 8 or header.interlace or header.colour not in PLAIN_MODES:
+    plain = header.depth == 8 and not header.interlace and header.colour in PLAIN_MODES
+    if not plain or header.transparency or header.orientation > 1:
         return 0
     return max(1, TOGETHER // header.size)
 
 
-def _decode_together(header: Header, some: list[Checked], size: int) -> list[bytes | memoryview]:
+def _decode_together(
+    header: Header, some: list[Checked], preparation: Preparation
+) -> list[Decoded]:
     """The pixels of plain PNGs with one header, as if each were decoded alone.
 
     One call of Pillow's takes longer than to decode a small image. So they are put one below the
@@ -109,34 +172,58 @@ def _decode_together(header: Header, some: list[Checked], size: int) -> list[byt
     stream = zlib.compress(nothing.join(rows for *_, rows in some), level=0)
     tall_size = width, len(some) * (height + 1) - 1
     tall = Image.frombytes(mode, tall_size, stream, "zip", mode, 0)
+    tops = range(0, tall.height, height + 1)
+    if mode.endswith("A"):
+        alpha, step = tall.getchannel("A").tobytes(), width * (height + 1)
+        area = width * height
+        if any(
+            alpha.count(b"\xff", number * step, number * step + area) < area
+            for number in range(len(some))
+        ):
+            return [_finished(tall, top, header, preparation) for top in tops]
     if mode != "RGB":
         tall = tall.convert("RGB")
-    if (width, height) == (size, size):
+    if (width, height) == (preparation.size, preparation.size):
         view, line = memoryview(tall.tobytes()), width * 3
         starts = range(0, len(view), line * (height + 1))
-        return [view[start : start + line * height] for start in starts]
-    tops = range(0, tall.height, height + 1)
-    return [_resized(tall.crop((0, top, width, top + height)), size) for top in tops]
+        notes = ["frames"] if header.frames > 1 else []
+        return [(view[start : start + line * height], notes) for start in starts]
+    return [_finished(tall, top, header, preparation) for top in tops]
 
 
-def _decode(checked: Checked, size: int) -> bytes:
-    """The pixels of any checked PNG."""
-    _, content, header, _ = checked
-    only_pixels = io.BytesIO(png_check.without_extras(content))
-    with Image.open(only_pixels, formats=["PNG"]) as opened:
-        image: Image.Image = opened
-        # What lies beyond the palette Pillow draws black, and others draw something else.
-        if header.colours and image.getextrema()[1] >= header.colours:  # type: ignore[operator]  # of one band
-            raise PngError(f"has pixels that point beyond its palette of {header.colours} colours")
-        if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
-            image = Image.frombytes("L", image.size, image.tobytes("raw", "I;16B")[::2])
-        return _resized(image.convert("RGB"), size)
+def _finished(tall: Image.Image, top: int, header: Header, preparation: Preparation) -> Decoded:
+    image = tall.crop((0, top, header.width, top + header.height))
+    facts = image_decoder.facts_of_png(header)
+    return image_decoder.finish(image, facts, preparation, {})[:2]
 
 
-def _resized(image: Image.Image, size: int) -> bytes:
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling[constants.RESIZE.upper()])
-    return image.tobytes()
+def _decode_alone(
+    number: int,
+    content: bytes,
+    header: Header | Facts,
+    preparation: Preparation,
+    ranges: dict[str, Range] | None,
+    result: ReadResult,
+) -> Decoded:
+    if isinstance(header, Header):
+        prepared = image_decoder.prepare_png(content, header, preparation, ranges or {})
+    else:
+        prepared = image_decoder.prepare(content, header, preparation, ranges or {})
+    if prepared.values:
+        result.values[number] = prepared.values
+    return prepared.pixels, prepared.notes
+
+
+def _is_constant(image: bytes | memoryview) -> bool:
+    whole = bytes(image)
+    return whole == whole[:3] * (len(whole) // 3)
+
+
+def _note_of_extension(file: str, header: Header | Facts) -> list[str]:
+    """Whether a file's name says that it is of another format than it is."""
+    name = header.format if isinstance(header, Facts) else "PNG"
+    named = formats.named(file)
+    return ["extension"] if named and named != name else []
 
 
 def main() -> int:
@@ -147,19 +234,44 @@ def main() -> int:
     shared = int(sys.argv[1])
     for line in sys.stdin.buffer:
         job = json.loads(line)
-        start = job.pop("start")
-        pixels = bytearray(len(job["files"]) * job["size"] ** 2 * 3)
+        start, preparation = job.pop("start"), Preparation.from_plain(job.pop("preparation"))
+        pixels = bytearray(len(job["files"]) * preparation.size**2 * 3)
         try:
-            digests, damaged = read_images(**job, pixels=memoryview(pixels))
+            result = read_images(**job, preparation=preparation, pixels=memoryview(pixels))
             whole = os.pwrite(shared, pixels, start) == len(pixels)
         except OSError:
             whole = False
         if not whole:  # the other process will try, and say why not
             return 1
-        said = {"digests": b"".join(digests).hex(), "damaged": list(damaged.items())}
-        sys.stdout.buffer.write(json.dumps(said).encode() + b"\n")
+        sys.stdout.buffer.write(json.dumps(as_plain(result)).encode() + b"\n")
         sys.stdout.buffer.flush()
     return 0
+
+
+def as_plain(result: ReadResult) -> dict:
+    """For JSON, whose keys are texts."""
+    return {
+        "digests": b"".join(result.digests).hex(),
+        "file_digests": b"".join(result.file_digests).hex(),
+        "damaged": list(result.damaged.items()),
+        "notes": list(result.notes.items()),
+        "values": list(result.values.items()),
+    }
+
+
+def from_plain(said: dict) -> ReadResult:
+    """
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
+    values = {number: (sort, (low, high)) for number, (sort, (low, high)) in said["values"]}
+    digests, file_digests = (_split(said[name]) for name in ("digests", "file_digests"))
+    return ReadResult(digests, file_digests, dict(said["damaged"]), dict(said["notes"]), values)
+
+
+def _split(digests: str) -> list[bytes]:
+    whole, size = bytes.fromhex(digests), constants.DIGEST_BYTES
+    return [whole[at : at + size] for at in range(0, len(whole), size)]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ turns it into arrays. Nothing but files that were found in a split's own folder 
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ import constants
 from helper import digest_of, printable
 from pipeline.data_folder import file_state
 from pipeline.images.image_reader import TRANSIENT_ERRNOS, ReadResult, read_raw
+from pipeline.images.preparation import Preparation
 from pipeline.images.reader_processes import readers_for
 from pipeline.raw_data.data_warnings import find_warnings
 from pipeline.raw_data.groundtruth import RawDatasetError, Row, number_labels, read_rows
@@ -221,19 +222,21 @@ def read(
         RawDatasetError: names the file, the row and what to do.
     """
     damaged: list[str] = []
-    rows, files, images, answers, splits, digests = {}, {}, {}, {}, {}, {}
-    with readers_for(stock.image_sizes(), image_size) as readers:
+    rows, files, readings, splits, digests = {}, {}, {}, {}, {}
+    with readers_for(stock.image_sizes(), Preparation(image_size)) as readers:
         # They start, and read, while this process has something else to do.
         for name, split in stock.splits.items():
             rows[name] = rows_of(folder, name, split)
             files[name] = [row.file for row in rows[name]]
-            images[name], answers[name] = readers.read(folder / name, files[name])
+            readings[name] = readers.read(folder / name, files[name])
         number_of, class_names = number_labels(rows)
+        readers.finish(progress)
         for name, some in rows.items():
-            digests[name] = _digests(answers[name], name, some, progress, damaged)
+            damaged += _damaged(readings[name].result, name, some)
+            digests[name] = readings[name].result.digests
             labels = np.array([number_of[row.label] for row in some], np.int64)
             classes = one_hot(labels, len(class_names))
-            splits[name] = {"img": images[name], "label": labels, "class": classes}
+            splits[name] = {"img": readings[name].pixels, "label": labels, "class": classes}
     if damaged:
         raise RawDatasetError(damaged)
     return RawDataset(
@@ -253,24 +256,12 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return array
 
 
-def _digests(
-    answers: Iterator[ReadResult],
-    split: str,
-    rows: list[Row],
-    progress: Callable[[int], object],
-    damaged: list[str],
-) -> list[bytes]:
-    """One for each image, all of which are read then; says in `damaged` which do not decode."""
-    digests: list[bytes] = []
-    for answer in answers:
-        for place, reason in answer.damaged.items():
-            row = rows[len(digests) + place]
-            damaged.append(
-                f"{split}/{printable(row.file)} (row {row.number}) {reason}. Replace the image."
-            )
-        digests += answer.digests
-        progress(len(answer.digests))
-    return digests
+def _damaged(result: ReadResult, split: str, rows: list[Row]) -> list[str]:
+    """Which images do not decode, and why."""
+    return [
+        f"{split}/{printable(rows[number].file)} (row {rows[number].number}) {reason}. Replace the image."
+        for number, reason in result.damaged.items()
+    ]
 
 
 def _content_digest(

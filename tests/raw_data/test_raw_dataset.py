@@ -465,14 +465,15 @@ def test_a_damaged_image_is_named_with_file_and_row(tmp_path):
 
 def test_a_damaged_image_is_named_whatever_is_wrong(tmp_path):
     folder = small(tmp_path)
-    Image.fromarray(picture(1)).save(folder / "train/b.png", "GIF")
+    (folder / "train/b.png").write_bytes(b"no image")
     (folder / "train/a.png").write_bytes(b"")
     stock = scan(folder)
     (folder / "test/a.png").unlink()
     with pytest.raises(RawDatasetError) as refused:
         read(folder, stock, SIZE, lambda count: None)
     assert refused.value.problems == [
-        "train/b.png (row 1) is not a PNG file. Replace the image.",
+        "train/b.png (row 1) is no image that is read (PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF, HEIC)."
+        " Replace the image.",
         "train/a.png (row 2) is empty. Replace the image.",
         "test/a.png (row 1) cannot be read: No such file or directory. Replace the image.",
     ]
