@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pipeline.images import jpeg_check, png_check, tiff_check
+from pipeline.images.jpeg_check import JpegHeader
 from pipeline.images.preparation import ImageError, check_size
 
 EXTENSIONS = {
@@ -95,12 +96,12 @@ def validate(content: bytes, largest: int) -> Facts:
     Raises:
         ImageError: it is of no format that is read, is cut off, or is larger than `largest` pixels.
     """
+    if content.startswith(jpeg_check.SIGNATURE):
+        return _of_jpeg(jpeg_check.validate_jpeg(content, largest))
     facts = read_header(content)
     check_size(facts.width, facts.height, largest)
     try:
-        if facts.format == "JPEG":
-            jpeg_check.validate_jpeg(content, largest)
-        elif facts.format == "TIFF":
+        if facts.format == "TIFF":
             tags = tiff_check.directories(content)
             tiff_check.check_first(tags[0], largest)
             for image in tags:
@@ -119,10 +120,11 @@ def _png(content: bytes) -> Facts:
 
 
 def _jpeg(content: bytes) -> Facts:
-    header = jpeg_check.read_header(content)
-    return Facts(
-        "JPEG", header.width, header.height, header.orientation, components=header.components
-    )
+    return _of_jpeg(jpeg_check.read_header(content))
+
+
+def _of_jpeg(header: JpegHeader) -> Facts:
+    return Facts("JPEG", header.width, header.height, header.orientation, 1, header.components)
 
 
 def _tiff(content: bytes) -> Facts:

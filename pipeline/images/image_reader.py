@@ -9,9 +9,9 @@ import hashlib
 import json
 import os
 import sys
-import zlib
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -22,19 +22,15 @@ from helper import read_file
 from pipeline.images import formats, image_decoder, png_check
 from pipeline.images.formats import Facts
 from pipeline.images.image_decoder import Range
+from pipeline.images.image_stacks import Decoded, decode_together, most_together
 from pipeline.images.png_check import Header
 from pipeline.images.preparation import ImageError, Preparation
 
 # No fault of an image: it passes.
 TRANSIENT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.EIO)
-PLAIN_MODES = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}  # Pillow's names, by colour type
-# About so many bytes of rows are decoded together. With more, malloc() asks the kernel for each
-# piece of memory and gives it back, and the caches are too small.
-TOGETHER = 2**16
 
 # Number among the files, content, what its header says, and the rows of a PNG.
 Checked = tuple[int, bytes, Header | Facts, bytes]
-Decoded = tuple[bytes | memoryview, Sequence[str]]  # pixels and notes
 
 
 class ReadResult(NamedTuple):
@@ -93,22 +89,15 @@ def read_images(
     nothing = bytes(constants.DIGEST_BYTES)
     result = ReadResult([nothing] * len(files), [nothing] * len(files), {}, {}, {})
     each = preparation.size**2 * 3
-    for (alike, _), group in groupby(_checked(folder, files, preparation, result), _kind):
-        some, decoded = list(group), []
-        if alike:
-            decoded = _decode_together(alike, some, preparation)
-        else:
-            number, content, header, _ = some[0]
-            try:
-                decoded = [_decode_alone(number, content, header, preparation, ranges, result)]
-            except ImageError as error:
-                result.damaged[number] = str(error)
-        for (number, *_), (image, notes) in zip(some, decoded, strict=False):
+    alike = partial(_alike, preparation.size)
+    for (header, _), group in groupby(_checked(folder, files, preparation, result), alike):
+        some = list(group)
+        for number, (image, notes) in _decoded(header, some, preparation, ranges or {}, result):
             pixels[number * each : (number + 1) * each] = image
             result.digests[number] = hashlib.sha256(image).digest()[: constants.DIGEST_BYTES]
             if image[0] == image[-3] and _is_constant(image):
                 notes = [*notes, "constant"]
-            if not files[number].endswith(".png") or not alike:
+            if not files[number].endswith(".png") or not header:
                 notes = [*notes, *_note_of_extension(files[number], some[0][2])]
             if notes:
                 result.notes[number] = list(notes)
@@ -143,58 +132,31 @@ def read_raw(path: str, most: int) -> bytes:
     return read_file(path, most, os.O_RDONLY | os.O_NOFOLLOW)
 
 
-def _kind(one: Checked) -> tuple[Header | None, int]:
+def _alike(size: int, checked: Checked) -> tuple[Header | Facts | None, int]:
     """Equal for neighbours to be decoded together; without a header for one that is decoded alone."""
-    number, _, header, rows = one
-    most = _most_together(header) if rows else 0
-    return (header, number // most) if most else (None, number)  # type: ignore[return-value]
+    number, _, header, rows = checked
+    most = most_together(header, size) if rows or isinstance(header, Facts) else 0
+    return (header, number // most) if most else (None, number)
 
 
-@lru_cache
-def _most_together(header: Header) -> int:
-    plain = header.depth == 8 and not header.interlace and header.colour in PLAIN_MODES
-    if not plain or header.transparency or header.orientation > 1:
-        return 0
-    return max(1, TOGETHER // header.size)
-
-
-def _decode_together(
-    header: Header, some: list[Checked], preparation: Preparation
-) -> list[Decoded]:
-    """The pixels of plain PNGs with one header, as if each were decoded alone.
-
-    One call of Pillow's takes longer than to decode a small image. So they are put one below the
-    other into one tall image, with a row of zeros between two: it stands for the nothing above an
-    image's first row, which the filters of that row look at.
-    """
-    width, height = header.width, header.height
-    mode, nothing = PLAIN_MODES[header.colour], bytes(header.size // height)
-    stream = zlib.compress(nothing.join(rows for *_, rows in some), level=0)
-    tall_size = width, len(some) * (height + 1) - 1
-    tall = Image.frombytes(mode, tall_size, stream, "zip", mode, 0)
-    tops = range(0, tall.height, height + 1)
-    if mode.endswith("A"):
-        alpha, step = tall.getchannel("A").tobytes(), width * (height + 1)
-        area = width * height
-        if any(
-            alpha.count(b"\xff", number * step, number * step + area) < area
-            for number in range(len(some))
-        ):
-            return [_finished(tall, top, header, preparation) for top in tops]
-    if mode != "RGB":
-        tall = tall.convert("RGB")
-    if (width, height) == (preparation.size, preparation.size):
-        view, line = memoryview(tall.tobytes()), width * 3
-        starts = range(0, len(view), line * (height + 1))
-        notes = ["frames"] if header.frames > 1 else []
-        return [(view[start : start + line * height], notes) for start in starts]
-    return [_finished(tall, top, header, preparation) for top in tops]
-
-
-def _finished(tall: Image.Image, top: int, header: Header, preparation: Preparation) -> Decoded:
-    image = tall.crop((0, top, header.width, top + header.height))
-    facts = image_decoder.facts_of_png(header)
-    return image_decoder.finish(image, facts, preparation, {})[:2]
+def _decoded(
+    header: Header | Facts | None,
+    some: list[Checked],
+    preparation: Preparation,
+    ranges: dict[str, Range],
+    result: ReadResult,
+) -> Iterator[tuple[int, Decoded]]:
+    """Those of `some` that decode, by their numbers."""
+    if header:
+        with suppress(ImageError):  # alone they say which of them it is
+            together = decode_together(header, [checked[1::2] for checked in some], preparation)
+            yield from zip((number for number, *_ in some), together, strict=True)
+            return
+    for number, content, own, _ in some:
+        try:
+            yield number, _decode_alone(number, content, own, preparation, ranges, result)
+        except ImageError as error:
+            result.damaged[number] = str(error)
 
 
 def _decode_alone(
@@ -202,13 +164,13 @@ def _decode_alone(
     content: bytes,
     header: Header | Facts,
     preparation: Preparation,
-    ranges: dict[str, Range] | None,
+    ranges: dict[str, Range],
     result: ReadResult,
 ) -> Decoded:
     if isinstance(header, Header):
-        prepared = image_decoder.prepare_png(content, header, preparation, ranges or {})
+        prepared = image_decoder.prepare_png(content, header, preparation, ranges)
     else:
-        prepared = image_decoder.prepare(content, header, preparation, ranges or {})
+        prepared = image_decoder.prepare(content, header, preparation, ranges)
     if prepared.values:
         result.values[number] = prepared.values
     return prepared.pixels, prepared.notes

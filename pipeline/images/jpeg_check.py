@@ -23,6 +23,7 @@ class JpegHeader(NamedTuple):
     height: int
     components: int  # 1: gray, 3: colour, 4: CMYK
     orientation: int
+    end: int  # of the segment that says it
 
 
 def read_header(content: bytes) -> JpegHeader:
@@ -31,7 +32,7 @@ def read_header(content: bytes) -> JpegHeader:
     while True:
         marker, start, end = _segment(content, position)
         if marker in SOF and marker not in NO_SOF:
-            return _frame(marker, content[start:end], orientation)
+            return JpegHeader(*_frame(marker, content[start:end]), orientation, end)
         if marker == APP1 and orientation == 1 and content.startswith(b"Exif\0\0", start):
             orientation = orientation_in(content[start:end])
         if marker in (SOS, EOI):
@@ -47,12 +48,10 @@ def validate_jpeg(content: bytes, largest: int) -> JpegHeader:
     """
     header = read_header(content)
     check_size(header.width, header.height, largest)
-    scans, position = 0, 2
-    while True:
+    scans, marker, position = 0, 0, header.end
+    while marker != EOI:
         marker, _, position = _segment(content, position)
         scans += marker == SOS
-        if marker == EOI:
-            break
         if scans > MOST_SCANS:
             raise ImageError(f"has more than {MOST_SCANS} scans")
     if not scans:
@@ -65,7 +64,8 @@ def _segment(content: bytes, position: int) -> tuple[int, int, int]:
     found = MARKER.search(content, position)
     if not found:
         raise ImageError("is cut off: it has no end (EOI)")
-    marker, start = content[found.end() - 1], found.end()
+    start = found.end()
+    marker = content[start - 1]
     if marker == EOI:
         return marker, start, start
     end = start + int.from_bytes(content[start : start + 2])
@@ -74,7 +74,8 @@ def _segment(content: bytes, position: int) -> tuple[int, int, int]:
     return marker, start + 2, end
 
 
-def _frame(marker: int, frame: bytes, orientation: int) -> JpegHeader:
+def _frame(marker: int, frame: bytes) -> tuple[int, int, int]:
+    """Width, height and components."""
     if marker not in READ_SOF:
         raise ImageError("is a JPEG of a sort that is not read (lossless or arithmetic)")
     if len(frame) < 6:
@@ -83,5 +84,4 @@ def _frame(marker: int, frame: bytes, orientation: int) -> JpegHeader:
         raise ImageError(f"has {frame[0]} bits per sample, expected the 8 of most JPEGs")
     if frame[5] not in (1, 3, 4):
         raise ImageError(f"has {frame[5]} components, expected 1, 3 or 4")
-    width, height = int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3])
-    return JpegHeader(width, height, frame[5], orientation)
+    return int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3]), frame[5]

@@ -18,6 +18,8 @@ except ImportError:  # it is not there for every kind of machine
     import zlib
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+BEGIN = 33  # bytes of the signature and the image header
+IEND = b"\0\0\0\0IEND\xaeB`\x82"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 FILTERS = bytes(range(5))  # of a row, named by its first byte
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -66,22 +68,52 @@ def validate_png(content: bytes, largest: int = constants.MAX_IMAGE_PIXELS) -> t
     """
     if not content.startswith(SIGNATURE):
         raise ImageError("is not a PNG file" if content else "is empty")
+    header, parts = _plain(content) or _any(content)
+    check_size(header.width, header.height, largest)
+    rows = _pixels(parts, header.size)
+    # Pillow finds a wrong filter, too, if only one that it comes to.
+    if not header.interlace and rows[:: header.size // header.height].strip(FILTERS):
+        raise ImageError("has a row with a filter that no PNG has")
+    return header, rows
+
+
+def _plain(content: bytes) -> tuple[Header, list[memoryview]] | None:
+    """Header and pixels of a PNG of three chunks, as most small ones are; None for any other.
+
+    What is wrong with another is for `_any` to say, which takes longer.
+    """
+    end = len(content) - len(IEND) - CHECKSUM.size
+    if int.from_bytes(content[BEGIN : BEGIN + 4]) != end - BEGIN - 8 or content[-12:] != IEND:
+        return None
+    data, header = memoryview(content)[BEGIN + 4 : end], _plain_header(content[:BEGIN])
+    if (
+        not header
+        or data[:4] != b"IDAT"
+        or zlib.crc32(data) != CHECKSUM.unpack_from(content, end)[0]
+    ):
+        return None
+    return header, [data[4:]]
+
+
+@lru_cache(maxsize=100)  # the images of a raw dataset are often of one kind
+def _plain_header(begin: bytes) -> Header | None:
+    header = _header(begin[16:29]) if begin[8:16] == b"\0\0\0\rIHDR" else None
+    whole = zlib.crc32(begin[12:29]) == int.from_bytes(begin[29:])
+    return header if whole and header and header.colour != 3 else None
+
+
+def _any(content: bytes) -> tuple[Header, list[memoryview]]:
+    """Header and pixels of any PNG, whose chunks all are as they should be."""
     chunks = _chunks(content)
     kinds = [kind for kind, _ in chunks]
     if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or len(chunks[0][1]) != 13:
         raise ImageError("does not begin with one image header (IHDR)")
     header = _header(bytes(chunks[0][1]))
-    check_size(header.width, header.height, largest)
-    if kinds != [b"IHDR", b"IDAT", b"IEND"] or header.colour == 3:
-        _check_order(kinds, header.colour)
-        if header.colour == 3:
-            header = header._replace(colours=_colours(dict(chunks)[b"PLTE"], header.depth))
-        header = _with_extras(header, chunks, kinds)
-    rows = _pixels([part for kind, part in chunks if kind == b"IDAT"], header.size)
-    # Pillow finds a wrong filter, too, if only one that it comes to.
-    if not header.interlace and rows[:: header.size // header.height].strip(FILTERS):
-        raise ImageError("has a row with a filter that no PNG has")
-    return header, rows
+    _check_order(kinds, header.colour)
+    if header.colour == 3:
+        header = header._replace(colours=_colours(dict(chunks)[b"PLTE"], header.depth))
+    header = _with_extras(header, chunks, kinds)
+    return header, [part for kind, part in chunks if kind == b"IDAT"]
 
 
 def without_extras(content: bytes, transparency: bool = False) -> bytes:
@@ -124,7 +156,6 @@ def _chunks(content: bytes) -> list[tuple[bytes, memoryview]]:
     return chunks
 
 
-@lru_cache(maxsize=100)  # the images of a raw dataset are often of one kind
 def _header(content: bytes) -> Header:
     width, height, depth, colour, compression, filtering, interlace = struct.unpack(
         ">IIBBBBB", content
