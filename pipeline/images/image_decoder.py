@@ -3,12 +3,16 @@
 import importlib
 import io
 import math
+import os
 import warnings
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from helper import printable
 from pipeline.images import png_check
 from pipeline.images.formats import Facts
 from pipeline.images.preparation import ImageError, Preparation
@@ -54,19 +58,42 @@ def prepare(
     Raises:
         ImageError: it does not decode.
     """
+    with silence() if facts.format != "JPEG" else nullcontext():
+        return _prepare(content, facts, preparation, ranges)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Pillow warns of what stands beside the pixels, and libtiff writes to file 2 whatever it finds.
+
+    It is one silence for the whole process, so two threads cannot have it at the same time.
+    """
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _prepare(
+    content: bytes, facts: Facts, preparation: Preparation, ranges: dict[str, Range]
+) -> Prepared:
     try:
         if facts.format == "JPEG":
             return finish(_decode_jpeg(content, facts, preparation), facts, preparation, ranges)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # said of what stands beside the pixels
-            image, facts = _decode(content, facts, preparation)
-            return finish(image, facts, preparation, ranges)
+        image, facts = _decode(content, facts, preparation)
+        return finish(image, facts, preparation, ranges)
     except ImageError:
         raise
     except UnidentifiedImageError:
         raise ImageError(f"is damaged, or a {facts.format} of a sort that is not read") from None
     except Exception as error:  # whatever a decoder comes upon in damaged bytes
-        raise ImageError(f"is damaged: {error or type(error).__name__}") from None
+        raise ImageError(f"is damaged: {printable(str(error)) or type(error).__name__}") from None
 
 
 def _decode_jpeg(content: bytes, facts: Facts, preparation: Preparation) -> Image.Image:
@@ -138,23 +165,23 @@ def finish(
     image: Image.Image, facts: Facts, preparation: Preparation, ranges: dict[str, Range]
 ) -> Prepared:
     """All that comes after decoding."""
-    width, height = image.size if facts.format != "JPEG" else facts[1:3]
-    notes, values = preparation.notes(width, height), None
+    shape = (facts.width, facts.height) if facts.format == "JPEG" else image.size
+    notes, values = preparation.notes(*shape), None
     if sort := _sort_of_values(image.mode):
         image, own = _deep(image, sort)
         values = sort, own
         notes.append(sort)
-        image = _in_8_bits(preparation.resized(image), *ranges.get(sort, own))
+        image = _in_8_bits(preparation.resized(image, shape), *ranges.get(sort, own))
     else:
-        image = preparation.resized(_opaque(image, preparation.background, notes))
-    image = preparation.padded(image if image.mode == "RGB" else image.convert("RGB"))
+        image = preparation.resized(_opaque(image, preparation.background, notes), shape)
+    image = image if image.mode == "RGB" else image.convert("RGB")
     if facts.orientation in TURNS:
         image = image.transpose(TURNS[facts.orientation])
     if facts.orientation > 1 or facts.turned:
         notes.append("oriented")
     if facts.frames > 1:
         notes.append("frames")
-    return Prepared(image.tobytes(), notes, values)
+    return Prepared(preparation.padded(image).tobytes(), notes, values)
 
 
 def _sort_of_values(mode: str) -> str:

@@ -56,8 +56,12 @@ class Preparation:
         """How many times as large an image of this size becomes; squeezed, in its short side."""
         return self.size / (max if self.fit == "pad" else min)(width, height)
 
-    def resized(self, image: Image.Image) -> Image.Image:
-        """`image` as large as it will be; what is to be padded is not yet."""
+    def resized(self, image: Image.Image, shape: tuple[int, int]) -> Image.Image:
+        """`image` as large as it will be; what is to be padded is not yet.
+
+        `shape` is its width and height in its file, which may be larger, and say more exactly how
+        wide it is for its height.
+        """
         if image.size == (self.size, self.size):
             return image
         width, height = image.size
@@ -66,7 +70,7 @@ class Preparation:
             left, top = (width - min(width, height)) / 2, (height - min(width, height)) / 2
             box = (left, top, width - left, height - top)
         elif self.fit == "pad":
-            scale = self.scale(width, height)
+            scale, (width, height) = self.scale(*shape), shape
             target = (
                 max(1, math.floor(width * scale + 0.5)),
                 max(1, math.floor(height * scale + 0.5)),

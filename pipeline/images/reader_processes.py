@@ -87,7 +87,7 @@ class ImageReaders:
                 self._idle.put(self.processes[-1])
         # A thread only waits for its process.
         self._threads = ThreadPoolExecutor(max(1, len(self.processes)))
-        self._here = Lock()  # Pillow's warnings are switched off for the whole of this process
+        self._here = Lock()  # as image_decoder.silence() is one for this process
 
     def __enter__(self) -> "ImageReaders":
         return self
