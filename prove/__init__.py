@@ -36,6 +36,7 @@ PROOFS = (
     "only_files",
     "large_inputs",
     "true_png",
+    "true_images",
     "pickle_code",
     "bad_checkpoints",
     "fuzz",

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import constants
 from prove import Missing, Result
+from testkit.images import variants
 from testkit.processes import patience
 
 SECONDS = 600  # for each reader
@@ -62,6 +63,23 @@ def _png(content: bytes) -> None:
             assert image.size == size, f"{image.size} is not {size}"
 
 
+def _image(content: bytes) -> None:
+    """All formats but PNG, whose checks end before there is anything to take apart."""
+    from pipeline.images import formats, image_decoder
+    from pipeline.images.png_check import SIGNATURE
+    from pipeline.images.preparation import ImageError, Preparation
+
+    preparation = Preparation(16, largest_image=10**6)
+    if content.startswith(SIGNATURE):
+        return
+    try:
+        header = formats.validate(content, preparation.largest_image)
+        pixels = image_decoder.prepare(content, header, preparation, {}).pixels
+        assert len(pixels) == 16 * 16 * 3, len(pixels)
+    except ImageError as error:
+        assert str(error).isprintable(), str(error)
+
+
 def _toml(content: bytes) -> None:
     from pipeline.artifacts.hyperparameters import (
         SETTINGS,
@@ -91,6 +109,7 @@ def _pickle(content: bytes) -> None:
 READERS: dict[str, Callable[[bytes], None]] = {
     "csv": _csv,
     "png": _png,
+    "image": _image,
     "toml": _toml,
     "pickle": _pickle,
 }
@@ -153,6 +172,11 @@ def _seeds() -> dict[str, list[bytes]]:
             b'\xef\xbb\xbf"train/a.png","cat"\r\nb.png,dog\r\n',
         ],
         "png": [picture.getvalue()],
+        "image": [
+            seed
+            for name, seed in variants().items()
+            if len(seed) <= LONGEST_INPUT and not name.startswith("PNG")
+        ],
         "toml": [path.read_bytes() for path in sorted(constants.HYPERPARAMETERS.glob("*.toml"))],
         "pickle": [pickle.dumps(content, protocol) for protocol in (3, 4, 5)],
     }

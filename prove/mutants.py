@@ -432,7 +432,7 @@ WHAT_IS_LET_IN = (
         "pipeline/images/preparation.py",
         "if width * height > largest:",
         "if False:",
-        "true_png",
+        "true_png true_images",
     ),
     _mutant(
         "a file is no larger than is allowed",
@@ -475,6 +475,63 @@ WHAT_IS_LET_IN = (
         "if header.colours and image.getextrema()[1] >= header.colours:",
         "if False:",
         "true_png",
+    ),
+    _mutant(
+        "a JPEG has its end",
+        "pipeline/images/jpeg_check.py",
+        """
+    if not found:
+        raise ImageError("is cut off: it has no end (EOI)")
+    start = found.end()
+""",
+        """
+    if not found:
+        return EOI, position, position
+    start = found.end()
+""",
+        "true_images",
+    ),
+    _mutant(
+        "a WebP is as long as it says",
+        "pipeline/images/formats.py",
+        "if 8 + length > len(content):",
+        "if False:",
+        "true_images",
+    ),
+    _mutant(
+        "a BMP is as long as it says, and as its size asks for",
+        "pipeline/images/formats.py",
+        "if length > len(content):",
+        "if False:",
+        "true_images",
+    ),
+    _mutant(
+        "a GIF has its end",
+        "pipeline/images/formats.py",
+        "while (block := _byte(content, position)) != GIF_END:",
+        "while position < len(content) and (block := _byte(content, position)) != GIF_END:",
+        "true_images",
+    ),
+    _mutant(
+        "the pixels of each image in a TIFF are in it",
+        "pipeline/images/tiff_check.py",
+        "if any(start + length > len(content) for",
+        "if False and any(start + length > len(content) for",
+        "true_images",
+    ),
+    _mutant(
+        "the boxes of an AVIF are in it",
+        "pipeline/images/formats.py",
+        "if max(end for *_, end in _boxes(content, 0, len(content))) > len(content):",
+        "if False:",
+        "true_images",
+    ),
+    _mutant(
+        "images that do not decode together are decoded alone",
+        "pipeline/images/image_stacks.py",
+        "if unfinished >= 0 or error:",
+        "if False:",
+        "true_images",
     ),
     _mutant(
         "chunks are in their order",
