@@ -24,6 +24,7 @@ FLOORS = [
     {"pipeline.data_folder", "pipeline.problem"},
     {"pipeline.stage"},
     {"pipeline.artifacts"},
+    {"pipeline.images"},
     {"pipeline.raw_data", "pipeline.training"},
     {"pipeline.analysis"},
     {"pipeline.web"},
