@@ -148,6 +148,8 @@ def refuse_existing(output: Path) -> None:
 def digits(options: argparse.Namespace) -> dict:
     from sklearn.datasets import load_digits
 
+    from pipeline.images.splitting import stratified_order
+
     found = load_digits()
     images = (found.images * (255 / 16)).round().astype("uint8")
     test = DIGITS_TEST if options.test is None else options.test
@@ -183,6 +185,8 @@ def names(text: str, highest: int) -> list[str]:
 
 
 def part(labels, count: int | None, option: str, seed: int):
+    from pipeline.images.splitting import stratified_order
+
     if count is None:
         return slice(None)
     check_count(option, count, labels, len(labels))
@@ -194,22 +198,6 @@ def check_count(option: str, count: int, labels, most: int, beside: str = "") ->
     if not least <= count <= most:
         allowed = f"{least:,} (one of each class) to {most:,}{beside}"
         raise UserError(f"{option} {count} cannot be done: expected {allowed}.")
-
-
-def stratified_order(labels, seed: int):
-    """All rows in a random order whose every beginning and every end has each class in its share.
-
-    A beginning as long as there are classes has one of each. scikit-learn's train_test_split
-    refuses a part that leaves fewer rows over than there are classes.
-    """
-    import numpy
-
-    shuffled = numpy.random.default_rng(seed % 2**64).permutation(len(labels))
-    position = numpy.empty(len(labels))
-    for label in numpy.unique(labels):
-        members = shuffled[labels[shuffled] == label]
-        position[members] = numpy.arange(len(members)) / len(members)
-    return shuffled[numpy.argsort(position[shuffled], kind="stable")]
 
 
 def download(source: str) -> dict:

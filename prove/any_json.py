@@ -223,7 +223,7 @@ class Everything:
 DATASET = {
     "raw_dataset": "data/raw_dataset/x", "content": "c", "counts": {"train": 90, "test": 9},
     "image_size": 8, "class_names": ["cat", "dog"], "images_per_class": {"train": {"cat": 45}},
-    "warnings": {"few_images": {"count": 1, "text": "few"}},
+    "warnings": {"few_images": {"count": 1, "text": "few", "files": ["train/a.png"]}},
 }  # fmt: skip
 
 

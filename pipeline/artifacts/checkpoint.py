@@ -39,6 +39,8 @@ def run_in(checkpoint: dict) -> dict:
     run["settings"] = scalars_in(said, "settings")
     run["class_names"] = list(names_in(said, "class_names")) or None
     run["input"] = _input_in(said) or None
+    warnings = table_in(said, "warnings")
+    run["warnings"] = {kind: scalars_in(warnings, kind) for kind in warnings} or None
     return {name: value for name, value in run.items() if value is not None}
 
 

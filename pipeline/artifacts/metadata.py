@@ -92,11 +92,13 @@ class DatasetDescription:
     class_names: tuple[str, ...]
     image_size: int | None
     train_images: int | None
-    warnings: dict[str, dict[str, str | float]]
+    validation_sha256: str | None  # of which these are for validation, where that is given
+    warnings: dict[str, dict]  # by kind: "count", "text" and "files"
 
     @classmethod
     def of(cls, said: dict) -> "DatasetDescription":
         warnings = table_in(said, "warnings")
+        files = {kind: {"files": texts_in(table_in(warnings, kind), "files")} for kind in warnings}
         return cls(
             text_in(said, "sha256"),
             text_in(said, "content"),
@@ -104,7 +106,8 @@ class DatasetDescription:
             names_in(said, "class_names"),
             whole_in(said, "image_size"),
             whole_in(table_in(said, "counts"), "train"),
-            {kind: scalars_in(warnings, kind) for kind in warnings},
+            text_in(said, "validation_sha256"),
+            {kind: scalars_in(warnings, kind) | files[kind] for kind in warnings},
         )
 
     @classmethod
@@ -182,6 +185,7 @@ class Report:
     def of(cls, run: str, said: dict) -> "Report | None":
         """None where `said` is no report on `run`: another file, or a copy under another name."""
         trained, accuracy = table_in(said, "trained"), share_in(said, "accuracy")
+        settings = scalars_in(trained, "settings")
         checkpoint_sha256, dataset = text_in(said, "checkpoint_sha256"), text_in(said, "dataset")
         dataset_sha256 = text_in(said, "dataset_sha256")
         if said.get("run") != run or accuracy is None:
@@ -201,14 +205,10 @@ class Report:
             whole_in(trained, "parameters"),
             seconds_in(trained, "seconds"),
             whole_in(trained, "epochs"),
-            _settings(scalars_in(trained, "settings")),
+            # Those that make a difference to the training, in their usual order.
+            {name: settings[name] for name in SETTINGS if name != "priority" and name in settings},
             _kind_of_tested(said),
         )
-
-
-def _settings(found: dict[str, str | float]) -> dict[str, str | float]:
-    """Those that make a difference to the training, in their usual order."""
-    return {name: found[name] for name in SETTINGS if name != "priority" and name in found}
 
 
 def _kind_of_tested(report: dict) -> Kind:
@@ -270,8 +270,7 @@ class IngestionEntry:
 
     @classmethod
     def of(cls, said: dict) -> "IngestionEntry":
-        problems = [text for text in list_in(said, "problems") if isinstance(text, str)]
-        size = whole_in(said, "image_size")
+        size, problems = whole_in(said, "image_size"), texts_in(said, "problems")
         return cls(file_name_in(said, "dataset"), text_in(said, "fingerprint"), size, problems)
 
 
@@ -327,6 +326,10 @@ def list_in(content: dict, key: str) -> list:
     return value if isinstance(value, list) else []
 
 
+def texts_in(content: dict, key: str) -> list[str]:
+    return [text for text in list_in(content, key) if isinstance(text, str)]
+
+
 def text_in(content: dict, key: str) -> str | None:
     value = content.get(key)
     return value if isinstance(value, str) else None
@@ -372,11 +375,9 @@ def share_in(content: dict, key: str) -> float | None:
 def scalars_in(content: dict, key: str) -> dict[str, str | float]:
     """The texts and numbers of a table, which JSON can hold again."""
     table = table_in(content, key)
-    found = {
-        name: number_in(table, name) if text_in(table, name) is None else table[name]
-        for name in table
-        if isinstance(name, str)
-    }
+    names = [name for name in table if isinstance(name, str)]
+    texts = {name: text_in(table, name) for name in names}
+    found = {name: number_in(table, name) if texts[name] is None else table[name] for name in names}
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -38,6 +38,7 @@ class Dropped:
     digest: str
     changed: float = 0.0
     class_names: tuple[str, ...] = ()
+    validation: str | None = None  # what the given part of a dataset for validation is known by
     images: int | None = None
     priority: int = 0
     settings: dict | None = None
@@ -49,7 +50,9 @@ class Dropped:
     @property
     def content(self) -> tuple:
         # Class names are not in the pickle, but other names are another dataset: its pictures differ.
-        return self.digest, self.class_names
+        # So is another part for validation, without which the key is that of earlier versions.
+        digest = f"{self.digest} {self.validation}" if self.validation else self.digest
+        return digest, self.class_names
 
     @cached_property
     def time(self) -> datetime:
@@ -198,7 +201,8 @@ class RunQueue:
         said = DatasetDescription.of(read_json(description_path(path)))
         digest = said.sha256 or safe_pickle.digest(path)
         changed = path.stat().st_mtime
-        return Dropped(path, digest, changed, said.class_names, said.train_images)
+        validation, images = said.validation_sha256, said.train_images
+        return Dropped(path, digest, changed, said.class_names, validation, images)
 
     def _model(self, path: Path) -> Dropped:
         content = read_file(path, constants.MOST_MODEL_BYTES)

@@ -17,13 +17,18 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
+
 import constants
-from helper import UserError, open_regular, printable
+from helper import UserError, open_regular, printable, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import class_names, hold_out, input_of, load_split
+from pipeline.artifacts.dataset import class_names, input_of, load_split
+from pipeline.artifacts.image_table import validation_rows, validation_sha256
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import DatasetDescription
-from pipeline.data_folder import description_path, run_folder, training_log
+from pipeline.data_folder import description_path, image_table_path, run_folder, training_log
+from pipeline.images.splitting import alike, hold_out
+from pipeline.problem import Problem
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_works
@@ -133,7 +138,7 @@ class TrainingJob:
         precision = fitting.prepare(settings["precision"], settings["seed"])
         split = load_split(Path(job.dataset), "train")
         described = DatasetDescription.beside(Path(job.dataset))
-        fitted, held_out = hold_out(split["label"], settings["validation_split"], settings["seed"])
+        fitted, held_out = fit_and_validate(Path(job.dataset), split, described, settings)
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
         fit = fitting.Fit(model, settings, len(fitted))
         self.steps = fit.steps
@@ -152,6 +157,8 @@ class TrainingJob:
             "input": input_of(split["img"].shape[1:], described.raw_dataset is not None),
             "images": len(fitted),
             "validation_images": len(held_out),
+            "validation": "drawn" if described.validation_sha256 is None else "given",
+            "warnings": {} if len(held_out) else no_validation(settings),
             "parameters": model.count_params(),
             "precision": precision,
             "epochs": fit.epochs_done,
@@ -243,6 +250,34 @@ class TrainingJob:
                 raise
 
         retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
+
+
+def fit_and_validate(
+    dataset: Path, split: dict[str, np.ndarray], described: DatasetDescription, settings: dict
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to fit and to validate on, in the train split: as the dataset gives them, or else drawn."""
+    if described.validation_sha256 is None:
+        share, seed = settings["validation_split"], settings["seed"]
+        return hold_out(split["label"], share, seed, alike(split["img"]) if share else None)
+    given = validation_rows(dataset, split["img"])
+    if given is None or validation_sha256(given) != described.validation_sha256:
+        raise UserError(
+            f"{shown(image_table_path(dataset))} does not say which images are for validation, as"
+            f" {description_path(dataset).name} says it does. Restore the file, or make the dataset"
+            " again with data_ingestion.py."
+        )
+    return np.flatnonzero(~given), np.flatnonzero(given)
+
+
+def no_validation(settings: dict) -> dict[str, dict]:
+    """The warning that nothing was held out, by its kind."""
+    off = not settings["validation_split"]
+    why = "validation_split is 0" if off else "no class has two images that differ"
+    text = (
+        f"No validation: {why}. The best epoch is chosen by the images that the model was fitted"
+        " on, and accuracy and loss of training are theirs."
+    )
+    return {"no_validation": Problem("no_validation", text).as_plain()}
 
 
 def versions() -> dict[str, str]:
