@@ -93,7 +93,7 @@ def near_duplicates(signatures: np.ndarray, threshold: float | None = None) -> P
     return _sorted(pairs, images[order])
 
 
-def _sorted(pairs: list[tuple[np.ndarray, ...]], images: np.ndarray) -> Pairs:
+def _sorted(pairs: Sequence[tuple[np.ndarray, ...]], images: np.ndarray) -> Pairs:
     first, second, similarity = (np.concatenate(part) for part in zip(*pairs, strict=True))
     first, second = images[first], images[second]
     first, second = np.minimum(first, second), np.maximum(first, second)
@@ -140,7 +140,7 @@ def _threshold(halves: np.ndarray) -> float:
     near = wide = 0
     for start in range(0, count, BLOCK // SAMPLE):
         similarity = _similarity(halves[:, sample], halves[:, start : start + BLOCK // SAMPLE])
-        within = [np.count_nonzero(similarity > 1 - distance * factor) for factor in (2, 4, 8)]
+        within = [int((similarity > 1 - distance * factor).sum()) for factor in (2, 4, 8)]
         near, wide = near + within[1] - within[0], wide + within[2] - within[1]
     # Of a power m, twice the distance has 2**m times the neighbours, and so has the shell around it.
     growth = max(2.0, (wide + 1) / (near + 1))

@@ -11,10 +11,11 @@ import PIL
 import constants
 from helper import shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.image_table import image_table
+from pipeline.artifacts.image_table import image_table, validation_sha256
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import IngestionEntry
 from pipeline.data_folder import DataFolder, image_table_path
+from pipeline.raw_data.data_warnings import as_described
 from pipeline.raw_data.published import Published
 from pipeline.raw_data.raw_dataset import RawDataset
 from pipeline.stage.log_lines import log
@@ -57,8 +58,8 @@ class DatasetWriter:
         self, folder: Path, raw: RawDataset, began: float, check: Callable[[], None]
     ) -> None:
         """Write the dataset, unless there is one with the same content or `check` raises."""
-        for warning in raw.warnings.values():
-            log.warning("%s: warning: %s", shown(folder), warning["text"])
+        for warning in raw.warnings:
+            log.warning("%s: warning: %s", shown(folder), warning)
         name = self.published.name_of(raw.digest) or self._recorded(raw.digest)
         if name:
             check()
@@ -109,6 +110,8 @@ def _key(folder: Path) -> str:
 
 def describe(folder: Path, raw: RawDataset, image_size: int) -> dict:
     """The description of the dataset that was read from `folder`."""
+    given = raw.validation
+    validation = {} if given is None else {"validation_sha256": validation_sha256(given)}
     return {
         "raw_dataset": shown(folder),
         "content": raw.digest,
@@ -119,7 +122,8 @@ def describe(folder: Path, raw: RawDataset, image_size: int) -> dict:
             name: images_per_class(split["label"].tolist(), raw.class_names)
             for name, split in raw.splits.items()
         },
-        "warnings": raw.warnings,
+        **validation,
+        "warnings": as_described(raw.warnings),
         "versions": {
             "pipeline": constants.VERSION,
             "numpy": numpy.__version__,
@@ -139,7 +143,8 @@ def table_of_images(raw: RawDataset) -> bytes:
                 strict=True,
             )
             for split in ("test", "train")
-        }
+        },
+        raw.validation,
     )
 
 

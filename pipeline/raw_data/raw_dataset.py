@@ -18,6 +18,7 @@ import numpy as np
 import constants
 from helper import digest_of, printable
 from pipeline.data_folder import file_state
+from pipeline.problem import Problem
 from pipeline.raw_data.data_warnings import find_warnings
 from pipeline.raw_data.groundtruth import RawDatasetError, Row, number_labels, read_rows
 from pipeline.raw_data.image_reader import TRANSIENT_ERRNOS, ReadResult, read_raw
@@ -73,7 +74,8 @@ class RawDataset:
     files: dict[str, list[str]]
     digests: dict[str, list[bytes]]
     digest: str
-    warnings: dict[str, dict]
+    warnings: list[Problem]
+    validation: np.ndarray | None = None  # which of train are for validation, where that is given
 
 
 def find_raw_datasets(folder: Path) -> list[Path]:
@@ -242,7 +244,7 @@ def read(
         files,
         digests,
         _content_digest(splits, digests, class_names, image_size),
-        find_warnings(rows, splits, digests, class_names),
+        find_warnings(splits, files, digests, class_names),
     )
 
 
