@@ -120,6 +120,16 @@ def test_it_tells_what_it_does_and_how_far_it_is(workplace, told):
     assert told[-2:] == [("waiting", ""), ("stopped", "")]
 
 
+def test_a_run_without_validation_says_so_in_its_description(workplace):
+    (workplace / "sets" / "short.toml").write_text("epochs = 1\nvalidation_split = 0.0\n")
+    assert train(workplace) == 0
+    [path] = checkpoints(workplace)
+    run = json.loads(path.with_suffix(".json").read_text())["run"]
+    assert run["validation_images"] == 0
+    assert "No validation: validation_split is 0." in run["warnings"]["no_validation"]["text"]
+    assert run_in(safe_pickle.load(path, allow_model=True))["warnings"] == run["warnings"]
+
+
 def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
     assert train(workplace) == 0
     [path] = checkpoints(workplace)
@@ -139,6 +149,7 @@ def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
         "range": [0, 255],
         "resize": "bilinear",
     }
+    assert (run["validation"], run["warnings"]) == ("drawn", {})
     content = safe_pickle.load(path, allow_model=True)
     assert content["run"] == run
     assert run_in(content) == {key: value for key, value in run.items() if value is not None}

@@ -40,7 +40,8 @@ def run_in(checkpoint: dict) -> dict:
     run["class_names"] = list(names_in(said, "class_names")) or None
     run["input"] = _input_in(said) or None
     warnings = table_in(said, "warnings")
-    run["warnings"] = {kind: scalars_in(warnings, kind) for kind in warnings} or None
+    described = {kind: scalars_in(warnings, kind) for kind in warnings}
+    run["warnings"] = described if "warnings" in said else None
     return {name: value for name, value in run.items() if value is not None}
 
 
