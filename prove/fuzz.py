@@ -72,7 +72,7 @@ def _toml(content: bytes) -> None:
     path = _scratch() / "set.toml"
     path.write_bytes(content)
     try:
-        found = read_hyperparameters(path)
+        found = read_hyperparameters(path).as_plain()
         assert found.keys() == SETTINGS.keys()
         assert all(SETTINGS[key].accepts(value) for key, value in found.items()), found
     except HyperparameterError as error:

@@ -113,7 +113,7 @@ class Work:
                 "dataset": self.run.dataset.name,
                 "model": self.run.model.name,
                 "hyperparameter_set": self.run.hyperparameters.name,
-                "settings": self.run.hyperparameters.settings,
+                "settings": self.run.hyperparameters.settings.as_plain(),
             },
         }
 

@@ -256,7 +256,7 @@ WHAT_GOES_WRONG = (
     _mutant(
         "what an epoch draws by chance depends on the seed and its number alone",
         "pipeline/training/fitting.py",
-        'draw = np.random.default_rng([self.settings["seed"], epoch])',
+        "draw = np.random.default_rng([self.settings.seed, epoch])",
         "draw = np.random.default_rng()",
         "killed_training",
     ),

@@ -18,7 +18,7 @@ import data_ingestion
 import model_training
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.checkpoint import run_in
-from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.artifacts.hyperparameters import Settings
 from pipeline.training import worker
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.scheduler import Scheduler
@@ -103,7 +103,7 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
         "checkpoint": str(workplace / "run.pkl"),
         "description": {
             **dict.fromkeys(["key", "dataset", "model", "hyperparameter_set"], ""),
-            "settings": {key: setting.default for key, setting in SETTINGS.items()},
+            "settings": Settings().as_plain(),
         },
     }
     training = worker.TrainingJob(worker.Job(**job), lambda **_: None, threading.Event())

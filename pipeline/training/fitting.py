@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from helper import UserError
+from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.training import fused_adam
 
@@ -71,10 +72,10 @@ class Fit(keras.callbacks.Callback):
     After so many epochs without a better one as the patience says, it is over.
     """
 
-    def __init__(self, model: object, settings: dict, images: int):
+    def __init__(self, model: object, settings: Settings, images: int):
         super().__init__()
         self.network, self.settings = model, settings
-        self.steps = -(-images // settings["batch_size"])  # in an epoch
+        self.steps = -(-images // settings.batch_size)  # in an epoch
         self.history: dict[str, list[float]] = {}
         self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
         self.left = False
@@ -88,9 +89,9 @@ class Fit(keras.callbacks.Callback):
 
     @property
     def over(self) -> bool:
-        patience = self.settings["early_stopping_patience"] or self.settings["epochs"]
+        patience = self.settings.early_stopping_patience or self.settings.epochs
         waited = self.epochs_done - self.best_epoch
-        return self.epochs_done >= self.settings["epochs"] or waited >= patience
+        return self.epochs_done >= self.settings.epochs or waited >= patience
 
     def run(
         self,
@@ -108,7 +109,7 @@ class Fit(keras.callbacks.Callback):
             UserError: the loss became NaN or infinite.
         """
         self.listener = listener
-        self.batches = Batches(split, fitted, self.settings["batch_size"], self.settings)
+        self.batches = Batches(split, fitted, self.settings.batch_size, self.settings)
         self.batches.begin(self.epochs_done)
         if not self.over:
             self.network.fit(
@@ -116,7 +117,7 @@ class Fit(keras.callbacks.Callback):
                 validation_data=Batches(split, held_out, 512).to_read() if len(held_out) else None,
                 shuffle=False,  # the batches come in an order of their own
                 initial_epoch=self.epochs_done,
-                epochs=self.settings["epochs"],
+                epochs=self.settings.epochs,
                 verbose=0,
                 callbacks=[keras.callbacks.TerminateOnNaN(), self],
             )
@@ -234,38 +235,38 @@ def _batch_size(images: np.ndarray) -> int:
 
 
 def _compile(
-    model: object, settings: dict, steps_per_epoch: int, optimizers: object = keras.optimizers
+    model: object, settings: Settings, steps_per_epoch: int, optimizers: object = keras.optimizers
 ) -> None:
-    steps = steps_per_epoch * settings["epochs"]
+    steps = steps_per_epoch * settings.epochs
     model.compile(
         optimizer=_optimizer(settings, _learning_rate(settings, steps), optimizers),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings["label_smoothing"]),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
         # Not by its mere name, with which the first step would make its variables.
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
 
 
-def _optimizer(settings: dict, rate: object, optimizers: object) -> object:
+def _optimizer(settings: Settings, rate: object, optimizers: object) -> object:
     """One of `optimizers`; of Keras's, where it is not among these."""
     name = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}[
-        settings["optimizer"]
+        settings.optimizer
     ]
     extras = {"momentum": 0.9, "nesterov": True} if name == "SGD" else {}
-    decay = settings["weight_decay"]
+    decay = settings.weight_decay
     if decay or name == "AdamW":  # a decay of 0 would be computed at each step all the same
         extras["weight_decay"] = decay
     kind = getattr(optimizers, name, None) or getattr(keras.optimizers, name)
     return kind(rate, **extras)
 
 
-def _learning_rate(settings: dict, steps: int) -> object:
+def _learning_rate(settings: Settings, steps: int) -> object:
     """The rate itself, or, after a linear warm-up over a tenth of all steps, a cosine down to 0.
 
     Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017; the warm-up
     as in Goyal et al., "Accurate, Large Minibatch SGD", 2017.
     """
-    rate = settings["learning_rate"]
-    if settings["learning_rate_schedule"] == "constant":
+    rate = settings.learning_rate
+    if settings.learning_rate_schedule == "constant":
         return rate
     warm_up = max(1, steps // 10)
     return keras.optimizers.schedules.CosineDecay(
@@ -280,14 +281,16 @@ class Batches:
     the epoch's number and its own alone, so it can be drawn again.
     """
 
-    def __init__(self, split: dict, places: np.ndarray, size: int, settings: dict | None = None):
+    def __init__(
+        self, split: dict, places: np.ndarray, size: int, settings: Settings | None = None
+    ):
         self.images, self.classes = split["img"], split["class"]
         self.order = self.places = places
         self.size, self.settings, self.epoch = size, settings, 0
 
     def begin(self, epoch: int) -> None:
         self.epoch = epoch
-        draw = np.random.default_rng([self.settings["seed"], epoch])
+        draw = np.random.default_rng([self.settings.seed, epoch])
         self.order = draw.permutation(self.places)
 
     def __len__(self) -> int:
@@ -296,7 +299,7 @@ class Batches:
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self.order[index * self.size : (index + 1) * self.size]
         if self.settings and _augments(self.settings):
-            draw = np.random.default_rng([self.settings["seed"], self.epoch, index])
+            draw = np.random.default_rng([self.settings.seed, self.epoch, index])
             return _augmented(self.images, chosen, self.settings, draw), self.classes[chosen]
         return self.images[chosen], self.classes[chosen]
 
@@ -321,14 +324,13 @@ class Batches:
         return tf.data.Dataset.range(len(self)).map(drawn).prefetch(2).with_options(options)
 
 
-def _augments(settings: dict) -> bool:
-    return settings["augmentation.flip"] != "none" or any(
-        settings[f"augmentation.{kind}"] for kind in ("shift", "crop")
-    )
+def _augments(settings: Settings) -> bool:
+    moved = settings.augmentation_shift or settings.augmentation_crop
+    return bool(moved) or settings.augmentation_flip != "none"
 
 
 def _augmented(
-    images: np.ndarray, chosen: np.ndarray, settings: dict, draw: np.random.Generator
+    images: np.ndarray, chosen: np.ndarray, settings: Settings, draw: np.random.Generator
 ) -> np.ndarray:
     """The `chosen` images flipped, shifted and cropped at random, each in its own way.
 
@@ -336,17 +338,17 @@ def _augmented(
     them all: Keras's layers for it, which compute each pixel anew, took a third of a training's time.
     """
     _, height, width, _ = images.shape
-    flip = settings["augmentation.flip"]
+    flip = settings.augmentation_flip
     rows = _taken_from(height, "vertical" in flip, len(chosen), settings, draw)
     columns = _taken_from(width, "horizontal" in flip, len(chosen), settings, draw)
     return images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def _taken_from(
-    length: int, flip: bool, count: int, settings: dict, draw: np.random.Generator
+    length: int, flip: bool, count: int, settings: Settings, draw: np.random.Generator
 ) -> np.ndarray:
     """For each of `count` images the old row (or column) that each new one shows: (count, length)."""
-    shift, crop = (length * settings[f"augmentation.{kind}"] for kind in ("shift", "crop"))
+    shift, crop = length * settings.augmentation_shift, length * settings.augmentation_crop
     first = draw.uniform(0, crop, (count, 1)) + draw.uniform(-shift, shift, (count, 1))
     middles = first + (np.arange(length) + 0.5) * (1 - crop / length)
     places = np.floor(middles).astype(int).clip(0, length - 1)  # beyond the border: the border

@@ -21,7 +21,7 @@ import constants
 from helper import UserError, digest_of, read_file, shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import dataset_time
-from pipeline.artifacts.hyperparameters import SETTINGS, read_hyperparameters
+from pipeline.artifacts.hyperparameters import Settings, read_hyperparameters
 from pipeline.artifacts.metadata import DatasetDescription, read_json
 from pipeline.data_folder import CLOCK_TICK, DataFolder, description_path, file_state
 from pipeline.stage.text import cannot_read
@@ -40,7 +40,7 @@ class Dropped:
     class_names: tuple[str, ...] = ()
     images: int | None = None
     priority: int = 0
-    settings: dict | None = None
+    settings: Settings | None = None
 
     @cached_property
     def name(self) -> str:
@@ -208,13 +208,7 @@ class RunQueue:
 
     def _hyperparameter_set(self, path: Path) -> Dropped:
         settings = read_hyperparameters(path)
-        # Comments, a default spelled out, and how soon it is its turn are no reason to train again.
-        training = {
-            key: value
-            for key, value in settings.items()
-            if key != "priority" and value != SETTINGS[key].default
-        }
-        return Dropped(path, digest_of(training), priority=settings["priority"], settings=settings)
+        return Dropped(path, settings.digest(), priority=settings.priority, settings=settings)
 
 
 def _files(folder: Path) -> dict[str, os.DirEntry]:

@@ -140,7 +140,7 @@ class RunTable:
             run.hyperparameters.priority,
             RunState.WAITING,
             0,
-            run.hyperparameters.settings["epochs"],
+            run.hyperparameters.settings.epochs,
         )
         self._unfinished.discard(number)
         if entry.state is RunState.FAILED:

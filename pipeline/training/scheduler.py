@@ -165,7 +165,7 @@ class Scheduler:
         name = run.name_in(self.data.checkpoints)
         count = run.dataset.images
         images = "" if count is None else f"{count:,} images, "
-        log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
+        log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings.epochs)
         share = devices.assign([process.job for process in self.processes.running], self.slots)
         self.processes.start(run, self._job(run, name) | share)
 
@@ -193,7 +193,7 @@ class Scheduler:
                 "model_sha256": run.model.digest,
                 "model_priority": run.model.priority,
                 "hyperparameter_set": run.hyperparameters.name,
-                "settings": run.hyperparameters.settings,
+                "settings": run.hyperparameters.settings.as_plain(),
             },
         }
 

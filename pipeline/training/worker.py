@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import constants
 from helper import UserError, open_regular, printable
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import class_names, hold_out, input_of, load_split
+from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.data_folder import description_path, run_folder, training_log
@@ -47,9 +49,9 @@ class Job:
     threads: int = 0  # of its own; 0: TensorFlow's choice
     gpu: str = ""
 
-    @property
-    def settings(self) -> dict:
-        return self.description["settings"]
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings.of(self.description["settings"])
 
     @property
     def folder(self) -> Path:
@@ -130,10 +132,10 @@ class TrainingJob:
     def train(self) -> None:
         job, settings = self.job, self.job.settings
         fitting.use_devices(job.threads, job.gpu)
-        precision = fitting.prepare(settings["precision"], settings["seed"])
+        precision = fitting.prepare(settings.precision, settings.seed)
         split = load_split(Path(job.dataset), "train")
         described = DatasetDescription.beside(Path(job.dataset))
-        fitted, held_out = hold_out(split["label"], settings["validation_split"], settings["seed"])
+        fitted, held_out = hold_out(split["label"], settings.validation_split, settings.seed)
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
         fit = fitting.Fit(model, settings, len(fitted))
         self.steps = fit.steps
@@ -199,7 +201,7 @@ class TrainingJob:
             event="fitting",
             epoch=fit.epochs_done,
             steps=self.steps,
-            epochs=self.job.settings["epochs"],
+            epochs=self.job.settings.epochs,
         )
 
     def _clear(self) -> None:
@@ -217,7 +219,8 @@ class TrainingJob:
         names = {
             key: self.job.description[key] for key in ("dataset", "model", "hyperparameter_set")
         }
-        settings = {key: value for key, value in self.job.settings.items() if key != "priority"}
+        settings = self.job.settings.as_plain()
+        del settings["priority"]
         tensorboard_logs.cut_back(self.logs, {})
         tensorboard_logs.write_hyperparameters(self.logs, self.job.name, names | settings)
         self.lengths = tensorboard_logs.sizes(self.logs)
