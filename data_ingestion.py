@@ -16,6 +16,7 @@ import argparse
 import gc
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import constants
@@ -25,9 +26,7 @@ from pipeline.raw_data.ingestion import Ingestion, RawDatasetState
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser
-from pipeline.stage.process import run_stage
-from pipeline.stage.retry import retry_until_disk_works
-from pipeline.stage.status import status
+from pipeline.stage.process import Stage, run_stage
 from pipeline.stage.terminal import run_script
 
 
@@ -36,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     # What is known of a large raw dataset is a million objects, none of them garbage: to look
     # through them for some as often as Python likes to takes a tenth of the time.
     gc.set_threshold(10_000, 10, 10)
-    return run_stage("ingestion", options, constants.DATASETS, lambda: ingest_what_comes(options))
+    return run_stage("ingestion", options, constants.DATASETS, partial(ingest_what_comes, options))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -71,7 +70,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def ingest_what_comes(options: argparse.Namespace) -> bool:
+def ingest_what_comes(options: argparse.Namespace, stage: Stage) -> bool:
     """Ingest each raw dataset once it is whole. Returns, with --once, whether each one was."""
     folder = (options.input_data or DataFolder(options.data).raw_datasets).expanduser().absolute()
     if options.input_data and not folder.is_dir():
@@ -80,12 +79,10 @@ def ingest_what_comes(options: argparse.Namespace) -> bool:
         ingestion = Ingestion(folder, options)
         log.info("watching %s", shown(folder))
         while True:
-            pause = retry_until_disk_works(
-                lambda: ingestion.look(watch.changed), log.error, options.once
-            )
-            if options.once and not ingestion.unsettled():
+            pause = stage.retry(lambda: ingestion.look(watch.changed))
+            if stage.once and not ingestion.unsettled():
                 return ingestion.all_well()
-            status.update("waiting", _to_settle(ingestion.unsettled()))
+            stage.status.update("waiting", _to_settle(ingestion.unsettled()))
             watch.wait(pause, ingestion.seconds_for_all)
             # A copy in progress sends thousands of events: do not look more often than is of use.
             time.sleep(min(ingestion.seconds * 2, constants.LOOK_AGAIN))

@@ -190,12 +190,12 @@ WHAT_GOES_WRONG = (
         "a report is written first, recorded second",
         "pipeline/analysis/checkpoint_analysis.py",
         """
-        retry_until_disk_works(lambda: self._write(results), log.error, self.once)
+        self.stage.retry(lambda: self._write(results))
         self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
 """,
         """
         self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
-        retry_until_disk_works(lambda: self._write(results), log.error, self.once)
+        self.stage.retry(lambda: self._write(results))
 """,
         "kill",
     ),
@@ -629,8 +629,8 @@ HOW_A_STAGE_LIVES = (
     _mutant(
         "a stop is heeded at once",
         "pipeline/stage/process.py",
-        "    _stop_asked.set()\n    raise KeyboardInterrupt\n",
-        "    _stop_asked.set()\n",
+        "        stop_asked.set()\n        raise KeyboardInterrupt\n",
+        "        stop_asked.set()\n",
         "stops",
     ),
     _mutant(

@@ -193,14 +193,14 @@ training_state.forget = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_was_trained_since_the_checkpoints_were_listed_is_entered_once(workplace):
+def test_what_was_trained_since_the_checkpoints_were_listed_is_entered_once(workplace, stage):
     train(workplace)
     [path] = checkpoints(workplace)
     record = workplace / "data" / "model_training_settings.pkl"
     queue = RunQueue(workplace / "data", workplace / "models", workplace / "sets")
-    stage = model_training.parse(options(workplace))
-    stage.data = workplace / "data"
-    training = Scheduler(queue, SimpleNamespace(running=[]), stage)
+    chosen = model_training.parse(options(workplace))
+    chosen.data = workplace / "data"
+    training = Scheduler(queue, SimpleNamespace(running=[]), chosen, stage)
     path.rename(path.with_suffix(".aside"))
     assert len(list(training.waiting())) == 1
     path.with_suffix(".aside").rename(path)

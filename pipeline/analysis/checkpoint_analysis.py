@@ -1,6 +1,6 @@
 """Which checkpoints are analyzed, and analyzing the next one."""
 
-import argparse
+import logging
 import os
 import time
 from pathlib import Path
@@ -19,20 +19,18 @@ from pipeline.artifacts.catalog import Catalog
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import Report
-from pipeline.data_folder import DataFolder
-from pipeline.stage.log_lines import log
-from pipeline.stage.process import raise_if_stopping
+from pipeline.stage.process import Stage
 from pipeline.stage.progress import counted
-from pipeline.stage.retry import retry_until_disk_works
-from pipeline.stage.status import status
+
+log = logging.getLogger(__name__)
 
 
 class Analysis:
     """Which checkpoints are analyzed, and doing the next one."""
 
-    def __init__(self, catalog: Catalog, evaluator: Evaluator, options: argparse.Namespace):
-        self.catalog, self.evaluator, self.once = catalog, evaluator, options.once
-        self.data = DataFolder(options.data)
+    def __init__(self, catalog: Catalog, evaluator: Evaluator, stage: Stage):
+        self.catalog, self.evaluator, self.stage = catalog, evaluator, stage
+        self.data = catalog.data
         self.record = Ledger(self.data.analysis_record, self._analyzed_on_disk)
         self.all_well = True
         self._said: dict[Path, str] = {}
@@ -62,7 +60,7 @@ class Analysis:
         """Test one checkpoint and write all there is to see of it, the .json last."""
         began = time.monotonic()
         log.debug("%s: started", task.run)
-        status.update(f"analyzing {task.run}")
+        self.stage.status.update(f"analyzing {task.run}")
         try:
             results = self._examine(task)
         except UserError as error:
@@ -76,11 +74,11 @@ class Analysis:
             self._not_before[task.path] = time.monotonic() + constants.RETRY
             return None
         except Exception as error:
-            raise_if_stopping()
+            self.stage.raise_if_stopping()
             # A fault of ours or of Keras: say all, and go on with the others.
             log.exception("%s: failed", task.run)
             return self._fail(task, f"{type(error).__name__}: {printable(error)[:300]}")
-        retry_until_disk_works(lambda: self._write(results), log.error, self.once)
+        self.stage.retry(lambda: self._write(results))
         self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
         log.info(
             "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
@@ -93,7 +91,7 @@ class Analysis:
         return None
 
     def _fail(self, task: Task, reason: str) -> None:
-        raise_if_stopping()
+        self.stage.raise_if_stopping()
         log.error("%s: failed: %s", task.run, reason)
         self.all_well = False
         self._enter(task.sha256, run=task.run, state="failed", reason=reason)
@@ -101,7 +99,8 @@ class Analysis:
     def _examine(self, task: Task) -> Results:
         self.evaluator.prepare(task.path, task.sha256)
         test = load_split(task.dataset, "test")  # meanwhile
-        with counted(len(test["img"]), "analysis  | testing", "images") as progress:
+        total, status = len(test["img"]), self.stage.status
+        with counted(total, "analysis  | testing", "images", status) as progress:
             evaluation = self.evaluator.evaluate(task.path, task.sha256, test, progress)
         return results_of(task, test, evaluation)
 
@@ -112,7 +111,7 @@ class Analysis:
         write_json(self.data.report(results.report["run"]), results.report)
 
     def _enter(self, digest: str, **entry: object) -> None:
-        retry_until_disk_works(lambda: self.record.record(digest, **entry), log.error, self.once)
+        self.stage.retry(lambda: self.record.record(digest, **entry))
 
     def _is_done(self, digest: str, report: Report | None) -> bool:
         entry = self.record.entries.get(digest, {})

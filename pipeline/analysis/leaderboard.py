@@ -6,11 +6,11 @@ Told from the reports on disk, so a report that comes, changes or goes changes t
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 from pipeline.analysis.summary_files import SummaryFiles
 from pipeline.artifacts.catalog import Catalog, Report
 from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.stage.process import Stage
 from pipeline.stage.text import count, figure, percent
 
 # The picture has room for this much; the table has all.
@@ -28,8 +28,9 @@ class Standing:
 
 
 class Leaderboard:
-    def __init__(self, catalog: Catalog, results: Path, once: bool):
-        self.catalog, self.files = catalog, SummaryFiles(results, "leaderboard", once)
+    def __init__(self, catalog: Catalog, stage: Stage):
+        self.catalog = catalog
+        self.files = SummaryFiles(catalog.data.results, "leaderboard", stage)
         self.standings: list[Standing] = []
         self._seen: tuple = None, None
 

@@ -20,7 +20,8 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 import constants
 from helper import shown
 from pipeline.stage.lock import identity, stay_alone
-from pipeline.stage.log_lines import log
+
+log = logging.getLogger(__name__)
 
 # Only what changes a folder: to be woken by one's own reading would be an endless loop.
 CHANGES = [

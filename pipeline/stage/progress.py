@@ -6,11 +6,14 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from pipeline.stage.status import status
+from pipeline.stage.status import Status
+from pipeline.stage.status import status as status_of_this_process
 
 
 @contextmanager
-def counted(total: int, what: str, unit: str) -> Iterator[Callable[[int], None]]:
+def counted(
+    total: int, what: str, unit: str, status: Status = status_of_this_process
+) -> Iterator[Callable[[int], None]]:
     """Gives a function to call with how many more are done: for the stage's status, and for a bar."""
     done = 0
     with progress_bar(total, what, f" {unit}") as bar:

@@ -17,7 +17,9 @@ from pathlib import Path
 import constants
 from helper import shown, write_json
 from pipeline.data_folder import DataFolder
-from pipeline.stage.log_lines import log
+from pipeline.stage import log_lines
+
+log = logging.getLogger(__name__)
 
 PAUSE = 0.5  # seconds between two writes
 STOPPED = "stopped"
@@ -53,14 +55,14 @@ class Status:
         todo = path, about, may_write, ended
         writer = threading.Thread(target=self._keep_writing, args=todo, daemon=True)
         writer.start()
-        log.addHandler(last_error)
+        log_lines.log.addHandler(last_error)
         try:
             yield
         except Exception as error:
             self.error(str(error))
             raise
         finally:
-            log.removeHandler(last_error)
+            log_lines.log.removeHandler(last_error)
             self.update(STOPPED)
             ended.set()
             self._news.set()

@@ -1,6 +1,7 @@
 """Processes that train one run each: starts them, gives them their jobs, shows how far they are."""
 
 import json
+import logging
 import queue
 import sys
 import threading
@@ -13,9 +14,10 @@ from helper import remove_partials
 from pipeline.data_folder import run_folder, training_log
 from pipeline.stage import child_processes
 from pipeline.stage.lock import holds_lock
-from pipeline.stage.log_lines import log
 from pipeline.stage.progress import progress_bar
-from pipeline.stage.status import status
+from pipeline.stage.status import Status
+
+log = logging.getLogger(__name__)
 
 ENDED = ("trained", "paused", "failed", "retry_later")
 PRELOAD = (
@@ -32,9 +34,9 @@ class LocalWorkers:
     `wake` is called, from another thread, when `reports()` has something to give.
     """
 
-    def __init__(self, wake: Callable[[], None], timeout: float | None = None):
+    def __init__(self, wake: Callable[[], None], status: Status, timeout: float | None = None):
         """A run that takes longer than `timeout` seconds is killed, and so has failed."""
-        self.wake, self.timeout = wake, timeout
+        self.wake, self.status, self.timeout = wake, status, timeout
         self.running: list[Worker] = []
         self._reports: queue.SimpleQueue = queue.SimpleQueue()
 
@@ -77,7 +79,9 @@ class LocalWorkers:
 
     def _say_status(self) -> None:
         names = ", ".join(process.job["name"] for process in self.running)
-        status.update(f"training {names}", ", ".join(one.progress.so_far() for one in self.running))
+        self.status.update(
+            f"training {names}", ", ".join(one.progress.so_far() for one in self.running)
+        )
 
     def interrupted(self) -> list[str]:
         return [process.progress.interrupted() for process in self.running]

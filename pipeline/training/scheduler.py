@@ -1,6 +1,7 @@
 """Which runs are trained, and starting the next ones."""
 
 import argparse
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -13,18 +14,19 @@ from pipeline.artifacts.metadata import CheckpointDescription, TrainingEntry
 from pipeline.data_folder import DataFolder
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
-from pipeline.stage.log_lines import log
-from pipeline.stage.retry import retry_until_disk_works
+from pipeline.stage.process import Stage
 from pipeline.training import training_state
 from pipeline.training.local_workers import LocalWorkers
 from pipeline.training.run_queue import Run, RunQueue
+
+log = logging.getLogger(__name__)
 
 
 class TrainingRecord:
     """The ledger of training, and the checkpoints that there are."""
 
-    def __init__(self, data: DataFolder, once: bool):
-        self.data, self.once = data, once
+    def __init__(self, data: DataFolder, stage: Stage):
+        self.data, self.stage = data, stage
         self.ledger = Ledger(data.training_record, self._trained_on_disk, TrainingEntry.of)
         self._listed: set[str] = set()
         self._listed_at = float("-inf")
@@ -33,7 +35,7 @@ class TrainingRecord:
         return self.ledger.entries.get(run.key)
 
     def enter(self, run: Run, **entry: object) -> None:
-        retry_until_disk_works(lambda: self.ledger.record(run.key, **entry), log.error, self.once)
+        self.stage.retry(lambda: self.ledger.record(run.key, **entry))
 
     def adopt(self, run: Run) -> bool:
         """Enter the checkpoint of `run`, if there is one: just made, or before an earlier process died."""
@@ -55,7 +57,7 @@ class TrainingRecord:
 
     def forget_failed(self) -> None:
         failed = [key for key, entry in self.ledger.entries.items() if entry.state == "failed"]
-        retry_until_disk_works(lambda: self.ledger.forget(*failed), log.error, self.once)
+        self.stage.retry(lambda: self.ledger.forget(*failed))
 
     def remove_leftovers(self) -> None:
         """What a trainer kept to go on from is of no use once there is the checkpoint."""
@@ -88,12 +90,14 @@ class TrainingRecord:
 class Scheduler:
     """Which runs are done, and doing the next ones."""
 
-    def __init__(self, queue: RunQueue, processes: LocalWorkers, options: argparse.Namespace):
-        self.queue, self.processes = queue, processes
-        self.once, self.preempt = options.once, options.preempt
+    def __init__(
+        self, queue: RunQueue, processes: LocalWorkers, options: argparse.Namespace, stage: Stage
+    ):
+        self.queue, self.processes, self.stage = queue, processes, stage
+        self.preempt = options.preempt
         self.slots = devices.worker_slots(options.workers)
         self.data = DataFolder(options.data)
-        self.record = TrainingRecord(self.data, self.once)
+        self.record = TrainingRecord(self.data, stage)
         self.all_well = True
         self.seconds_per_look = 0.0
         self._problems: list[str] = []
@@ -144,7 +148,7 @@ class Scheduler:
         return bool(reports)
 
     def _record(self, run: Run, name: str, outcome: dict) -> None:
-        adopted = retry_until_disk_works(lambda: self.record.adopt(run), log.error, self.once)
+        adopted = self.stage.retry(lambda: self.record.adopt(run))
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
@@ -157,7 +161,7 @@ class Scheduler:
                 log.info("%s: paused after epoch %d for a newer dataset", name, outcome["epoch"])
             case "retry_later":  # not the run's fault: it is tried again, if it is still there
                 log.error("%s: %s", name, outcome["reason"])
-                if self.once:
+                if self.stage.once:
                     raise UserError(outcome["reason"])
                 time.sleep(constants.RETRY)
 

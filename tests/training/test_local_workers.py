@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.stage.status import Status
 from pipeline.training.local_workers import LocalWorkers
 
 pytestmark = pytest.mark.slow
@@ -20,7 +21,7 @@ def test_a_process_that_has_ended_keeps_no_descriptor_open(tmp_path):
     }
     gc.disable()
     try:
-        with LocalWorkers(news.set) as processes:
+        with LocalWorkers(news.set, Status()) as processes:
             counts = [descriptors_after_one(processes, job, news) for _ in range(3)]
     finally:
         gc.enable()

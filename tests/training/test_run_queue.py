@@ -10,6 +10,7 @@ import pytest
 
 import constants
 from pipeline.artifacts import safe_pickle
+from pipeline.stage.process import Stage
 from pipeline.training import run_queue
 from pipeline.training.run_queue import Run, RunQueue
 from pipeline.training.scheduler import Scheduler
@@ -245,10 +246,8 @@ class Life:
         self.processes = Stopped()
         data = folders.datasets.parent
         (data / constants.CHECKPOINTS).mkdir()
-        options = SimpleNamespace(
-            data=data, once=False, preempt=True, workers=places, retry_failed=False
-        )
-        self.training = Scheduler(folders.queue, self.processes, options)
+        options = SimpleNamespace(data=data, preempt=True, workers=places, retry_failed=False)
+        self.training = Scheduler(folders.queue, self.processes, options, Stage())
         self.places = places
 
     def step(self):
