@@ -109,9 +109,9 @@ def told(monkeypatch):
     """What a stage in this process tells its status: doing what, and how far it is."""
     lines, say = [], Status.update
 
-    def listen(self, doing, progress=""):
+    def listen(self, doing, progress="", tasks=()):
         lines.append((doing, progress))
-        say(self, doing, progress)
+        say(self, doing, progress, tasks)
 
     monkeypatch.setattr(Status, "update", listen)
     return lines

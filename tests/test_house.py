@@ -21,7 +21,7 @@ SCRIPTS = {
 FLOORS = [
     {"constants"},
     {"helper"},
-    {"pipeline.data_folder", "pipeline.problem"},
+    {"pipeline.data_folder", "pipeline.json_values", "pipeline.problem"},
     {"pipeline.stage"},
     {"pipeline.artifacts"},
     {"pipeline.raw_data", "pipeline.training"},

@@ -16,9 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import constants
 import data_ingestion
 import model_training
+from helper import shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.checkpoint import run_in
 from pipeline.artifacts.hyperparameters import Settings
+from pipeline.artifacts.metadata import read_json
 from pipeline.training import worker
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.scheduler import Scheduler
@@ -220,6 +222,28 @@ def test_dying_between_the_checkpoint_and_the_news_of_it_is_no_failure(workplace
     assert train(workplace) == 0
     assert "started" not in capsys.readouterr().out
     assert not state.exists()
+
+
+def problems(workplace):
+    """What the status of training says is wrong, by input."""
+    return read_json(workplace / "data" / "status" / "training.json")["problems"]
+
+
+def test_why_a_run_failed_and_what_cannot_take_part_is_in_the_status_until_it_is_mended(workplace):
+    model, chosen = workplace / "models" / "tiny.py", workplace / "sets" / "short.toml"
+    model.write_text("PRIORITY = 0")
+    (workplace / "sets" / "bad.toml").write_text("epochs = 0")
+    assert train(workplace) == 1
+    run = f"{dataset_name(workplace)}__tiny__short"
+    failed, refused = problems(workplace)[run], problems(workplace)[shown(chosen.with_stem("bad"))]
+    assert "has no build_model(input_shape, num_classes)" in failed
+    assert "epochs is 0, expected a whole number, 1 or more" in refused
+    assert train(workplace) == 1  # another process knows it, too
+    assert problems(workplace)[run] == failed
+    model.write_text(TINY)
+    (workplace / "sets" / "bad.toml").unlink()
+    assert train(workplace) == 0
+    assert problems(workplace) == {}
 
 
 def test_an_edited_set_makes_a_run_with_a_name_of_its_own(workplace):

@@ -26,7 +26,7 @@ import numpy as np
 import constants
 from helper import UserError
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.metadata import json_object
+from pipeline.json_values import json_object
 from pipeline.stage import child_processes, devices
 from pipeline.stage.status import Status
 

@@ -26,8 +26,9 @@ import numpy as np
 from helper import UserError, open_regular, printable, sha256_of, shown, whole_file, write_json
 from pipeline.artifacts import keras_archive
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.artifacts.metadata import read_json, text_in
+from pipeline.artifacts.metadata import read_json
 from pipeline.data_folder import FileState, description_path, file_state
+from pipeline.json_values import text_in
 
 PROTOCOL = 5
 DTYPES = ("u1", "i4", "i8", "f4", "f8", "b1")
@@ -106,9 +107,8 @@ def _reading(path: Path) -> Iterator[None]:
 
 def digest(path: Path) -> str:
     """The SHA-256 that a pickle is known by: what its description says; without one, its bytes'."""
-    if described := text_in(read_json(description_path(path)), "sha256"):
-        return described
-    return _digest_of_state(path, file_state(path.stat()))
+    described = text_in(read_json(description_path(path)), "sha256")
+    return described or _digest_of_state(path, file_state(path.stat()))
 
 
 @lru_cache(maxsize=100_000)

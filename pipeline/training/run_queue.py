@@ -115,7 +115,7 @@ def _for_a_file(name: str, end: str) -> str:
 class RunQueue:
     """The product of the three folders, seen afresh at each look.
 
-    `problems` holds, after a look, a sentence for each file that cannot take part.
+    `refused` holds, after a look, a sentence for each file that cannot take part, by the file.
     """
 
     def __init__(
@@ -128,17 +128,21 @@ class RunQueue:
         self.datasets, self.models, self.sets = DataFolder(data).datasets, models, sets
         # By folder, the names that take part; all, where a folder is not there.
         self.only = only or {}
-        self.problems: list[str] = []
+        self.refused: dict[str, str] = {}
         self._read: dict[str, tuple[list, Dropped | str]] = {}
         self._product: tuple = ()
         self._runs: list[Run] = []
+
+    @property
+    def problems(self) -> list[str]:
+        return [*self.refused.values()]
 
     def folders(self) -> list[Path]:
         return [self.datasets, self.models, self.sets]
 
     def look(self) -> list[Run]:
         """All runs, the most urgent first."""
-        self.problems = []
+        self.refused = {}
         sets = self._drops(self.sets, ".toml", self._hyperparameter_set)
         models = self._drops(self.models, ".py", self._model)
         datasets = _named(self._drops(self.datasets, ".pkl", self._dataset))
@@ -172,7 +176,7 @@ class RunQueue:
             if isinstance(seen, Dropped):
                 found.append(seen)
             else:
-                self.problems.append(seen)
+                self.refused[shown(folder / name)] = seen
         return found
 
     def _seen(self, files: list[os.DirEntry | None], read: Callable) -> Dropped | str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import constants
 from helper import UserError
 from pipeline.artifacts.ledger import Ledger
-from pipeline.artifacts.metadata import CheckpointDescription, TrainingEntry
+from pipeline.artifacts.metadata import CheckpointDescription, RunState, TrainingEntry
 from pipeline.data_folder import DataFolder
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
@@ -28,6 +28,7 @@ class TrainingRecord:
     def __init__(self, data: DataFolder, stage: Stage):
         self.data, self.stage = data, stage
         self.ledger = Ledger(data.training_record, self._trained_on_disk, TrainingEntry.of)
+        self.failed = {key for key in self.ledger.entries if self._has_failed(key)}
         self._listed: set[str] = set()
         self._listed_at = float("-inf")
 
@@ -36,6 +37,18 @@ class TrainingRecord:
 
     def enter(self, run: Run, **entry: object) -> None:
         self.stage.retry(lambda: self.ledger.record(run.key, **entry))
+        self.failed.discard(run.key)
+        if self._has_failed(run.key):
+            self.failed.add(run.key)
+
+    def _has_failed(self, key: str) -> bool:
+        return self.ledger.entries[key].state is RunState.FAILED
+
+    def reasons(self, runs: list[Run]) -> dict[str, str]:
+        """Why those of `runs` failed that did, by the name of the run."""
+        failed = (run for run in runs if self.failed and run.key in self.failed)
+        entries = [(run, self.ledger.entries[run.key]) for run in failed]
+        return {entry.name or run.plain_name: entry.reason for run, entry in entries}
 
     def adopt(self, run: Run) -> bool:
         """Enter the checkpoint of `run`, if there is one: just made, or before an earlier process died."""
@@ -56,8 +69,8 @@ class TrainingRecord:
         return self._listed
 
     def forget_failed(self) -> None:
-        failed = [key for key, entry in self.ledger.entries.items() if entry.state == "failed"]
-        self.stage.retry(lambda: self.ledger.forget(*failed))
+        self.stage.retry(lambda: self.ledger.forget(*self.failed))
+        self.failed.clear()
 
     def remove_leftovers(self) -> None:
         """What a trainer kept to go on from is of no use once there is the checkpoint."""
@@ -127,6 +140,7 @@ class Scheduler:
         """
         runs = self.queue.look()
         self._log_problems()
+        self.stage.status.set_problems({**self.queue.refused, **self.record.reasons(runs)})
         there = self.record.checkpoint_names()
         busy = {process.run.key for process in self.processes.running}
         for run in runs:

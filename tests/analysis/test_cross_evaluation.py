@@ -149,7 +149,7 @@ def test_a_model_is_loaded_once_for_all_datasets(data, three, monkeypatch):
     monkeypatch.setattr(
         evaluation,
         "_Worker",
-        lambda path, sha256: (loaded.append(path.stem), worker(path, sha256))[1],
+        lambda path, *more: (loaded.append(path.stem), worker(path, *more))[1],
     )
     analyze(data)
     assert loaded == [f"{dataset}__m__s" for dataset in reversed(three)]
