@@ -128,7 +128,7 @@ class Analysis:
 
     def _examine(self, task: Task) -> Results:
         self.evaluator.prepare(task.path, task.sha256)
-        test = load_split(task.dataset, "test")  # meanwhile
+        test = load_split(task.dataset.path, "test")  # meanwhile
         total, status = len(test["img"]), self.stage.status
         with counted(total, "analysis  | testing", "images", status, task.run) as progress:
             evaluation = self.evaluator.evaluate(task.path, task.sha256, test, progress)
