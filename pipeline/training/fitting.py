@@ -11,7 +11,6 @@ import numpy as np
 from helper import UserError
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.training import fused_adam
 
 keras = import_keras()
 
@@ -79,7 +78,7 @@ class Fit(keras.callbacks.Callback):
         self.history: dict[str, list[float]] = {}
         self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
         self.left = False
-        _compile(model, settings, self.steps, fused_adam)
+        _compile(model, settings, self.steps)
         # If the first step made the optimizer's variables, TensorFlow would have to trace it twice.
         model.optimizer.build(model.trainable_variables)
 
@@ -129,8 +128,7 @@ class Fit(keras.callbacks.Callback):
                 ' or precision = "float32".'
             )
         self.network.set_weights(self.best_weights)
-        # A new optimizer, Keras's own, has no state yet: a checkpoint is a third of the size, and
-        # still compiled.
+        # A new optimizer has no state yet: a checkpoint is a third of the size, and still compiled.
         _compile(self.network, self.settings, self.steps)
         return True
 
@@ -234,20 +232,17 @@ def _batch_size(images: np.ndarray) -> int:
     return max(1, min(512, 512 * 64 * 64 // math.prod(images.shape[1:3])))
 
 
-def _compile(
-    model: object, settings: Settings, steps_per_epoch: int, optimizers: object = keras.optimizers
-) -> None:
+def _compile(model: object, settings: Settings, steps_per_epoch: int) -> None:
     steps = steps_per_epoch * settings.epochs
     model.compile(
-        optimizer=_optimizer(settings, _learning_rate(settings, steps), optimizers),
+        optimizer=_optimizer(settings, _learning_rate(settings, steps)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
         # Not by its mere name, with which the first step would make its variables.
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
 
 
-def _optimizer(settings: Settings, rate: object, optimizers: object) -> object:
-    """One of `optimizers`; of Keras's, where it is not among these."""
+def _optimizer(settings: Settings, rate: object) -> object:
     name = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}[
         settings.optimizer
     ]
@@ -255,8 +250,7 @@ def _optimizer(settings: Settings, rate: object, optimizers: object) -> object:
     decay = settings.weight_decay
     if decay or name == "AdamW":  # a decay of 0 would be computed at each step all the same
         extras["weight_decay"] = decay
-    kind = getattr(optimizers, name, None) or getattr(keras.optimizers, name)
-    return kind(rate, **extras)
+    return getattr(keras.optimizers, name)(rate, **extras)
 
 
 def _learning_rate(settings: Settings, steps: int) -> object:

@@ -7,7 +7,7 @@ import constants
 from helper import UserError
 from pipeline.artifacts.hyperparameters import SETTINGS, Settings
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.training import fitting, fused_adam, training_state
+from pipeline.training import fitting, training_state
 from pipeline.training.model_file import build
 
 pytestmark = pytest.mark.slow
@@ -411,21 +411,6 @@ def test_a_step_is_traced_once(monkeypatch, optimizer):
     # The batches are all of one size; a smaller last one would be another step.
     fit({"optimizer": optimizer, "epochs": 2})
     assert len(traced) == 1
-
-
-@pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_trains_with_a_fused_optimizer_and_ends_with_one_of_keras(name):
-    during = []
-
-    class Watching(Listener):
-        def epoch_done(self, epoch, figures, fit):
-            during.append(type(fit.network.optimizer))
-            return super().epoch_done(epoch, figures, fit)
-
-    trained = fit({"optimizer": name, "epochs": 1}, listener=Watching()).network
-    kinds = {"adam": (fused_adam.Adam, keras.optimizers.Adam)}
-    kinds["adamw"] = fused_adam.AdamW, keras.optimizers.AdamW
-    assert (*during, type(trained.optimizer)) == kinds[name]
 
 
 def test_a_trained_model_carries_no_state_of_its_optimizer():
