@@ -394,14 +394,14 @@ WHAT_IS_LET_IN = (
     ),
     _mutant(
         "what is no object is read as none",
-        "pipeline/artifacts/metadata.py",
+        "pipeline/json_values.py",
         "return content if isinstance(content, dict) else {}",
         "return content",
         "any_json",
     ),
     _mutant(
         "JSON that is nested too deep is read as none",
-        "pipeline/artifacts/metadata.py",
+        "pipeline/json_values.py",
         "    except (ValueError, RecursionError):\n        return {}\n",
         "    except ValueError:\n        return {}\n",
         "any_json",
