@@ -95,7 +95,7 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
         raise ValueError("a name that cannot be written")
 
     monkeypatch.setattr(worker.tensorboard_logs, "write_hyperparameters", fail)
-    monkeypatch.setattr(worker.TrainingJob, "_clear", lambda _: None)  # it empties standard output
+    monkeypatch.setattr(worker, "clear_logs", lambda _: None)  # it empties standard output
     # TensorFlow takes this only before its first use in a process.
     monkeypatch.setattr(worker.fitting, "use_devices", lambda *_: None)
     job = {

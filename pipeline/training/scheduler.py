@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import constants
 from helper import UserError
@@ -185,7 +186,8 @@ class Scheduler:
         images = "" if count is None else f"{count:,} images, "
         log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings.epochs)
         share = devices.assign([process.job for process in self.processes.running], self.slots)
-        self.processes.start(run, self._job(run, name) | share)
+        job = job_of(run, self.data.checkpoint(name))
+        self.processes.start(run, job | share)
 
     def _make_room(self, run: Run) -> None:
         """Ask the run on the oldest dataset to pause, if that of `run`, which waits, is newer."""
@@ -196,25 +198,6 @@ class Scheduler:
         if oldest.run.dataset.time < run.dataset.time:
             oldest.pause()
 
-    def _job(self, run: Run, name: str) -> dict:
-        return {
-            "name": name,
-            "dataset": str(run.dataset.path),
-            "model": str(run.model.path),
-            "checkpoint": str(self.data.checkpoint(name)),
-            "lock": lock_held(),
-            "description": {
-                "key": run.key,
-                "dataset": run.dataset.name,
-                "dataset_sha256": run.dataset.digest,
-                "model": run.model.name,
-                "model_sha256": run.model.digest,
-                "model_priority": run.model.priority,
-                "hyperparameter_set": run.hyperparameters.name,
-                "settings": run.hyperparameters.settings.as_plain(),
-            },
-        }
-
     def _log_problems(self) -> None:
         """Name each file that cannot take part, once per change."""
         for problem in self.queue.problems:
@@ -222,6 +205,27 @@ class Scheduler:
             if problem not in self._problems:
                 log.error("%s", problem)
         self._problems = list(self.queue.problems)
+
+
+def job_of(run: Run, checkpoint: Path) -> dict:
+    """What the process that trains `run` has to know."""
+    return {
+        "name": checkpoint.stem,
+        "dataset": str(run.dataset.path),
+        "model": str(run.model.path),
+        "checkpoint": str(checkpoint),
+        "lock": lock_held(),
+        "description": {
+            "key": run.key,
+            "dataset": run.dataset.name,
+            "dataset_sha256": run.dataset.digest,
+            "model": run.model.name,
+            "model_sha256": run.model.digest,
+            "model_priority": run.model.priority,
+            "hyperparameter_set": run.hyperparameters.name,
+            "settings": run.hyperparameters.settings.as_plain(),
+        },
+    }
 
 
 def _accuracy(outcome: dict) -> str:

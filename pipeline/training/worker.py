@@ -194,7 +194,7 @@ class TrainingJob:
 
     def _begin(self, fit: fitting.Fit, resumed: bool) -> None:
         if not resumed:
-            self.keep_writing(self._clear)
+            self.keep_writing(lambda: clear_logs(self.logs))
             self.keep_writing(self._log_hyperparameters)
         self._began = time.monotonic()
         self.report(
@@ -203,14 +203,6 @@ class TrainingJob:
             steps=self.steps,
             epochs=self.job.settings.epochs,
         )
-
-    def _clear(self) -> None:
-        """What an earlier try left must not show up in TensorBoard's curves."""
-        if self.logs.is_dir() and not self.logs.is_symlink():
-            shutil.rmtree(self.logs)
-        else:
-            self.logs.unlink(missing_ok=True)
-        os.ftruncate(1, 0)  # training.log
 
     def _seconds(self) -> float:
         return self.before + time.monotonic() - self._began
@@ -246,6 +238,15 @@ class TrainingJob:
                 raise
 
         retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
+
+
+def clear_logs(logs: Path) -> None:
+    """What an earlier try left must not show up in TensorBoard's curves, nor in training.log."""
+    if logs.is_dir() and not logs.is_symlink():
+        shutil.rmtree(logs)
+    else:
+        logs.unlink(missing_ok=True)
+    os.ftruncate(1, 0)  # training.log
 
 
 def versions() -> dict[str, str]:
