@@ -86,8 +86,8 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "where the kernel allows no watch, the stage looks all the same",
         "pipeline/stage/folder_watch.py",
-        "        except OSError as error:\n            place = Path(",
-        "        except FileNotFoundError as error:\n            place = Path(",
+        "        except OSError as error:\n            where = Path(",
+        "        except FileNotFoundError as error:\n            where = Path(",
         "lost_events",
     ),
     _mutant(

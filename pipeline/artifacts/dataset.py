@@ -116,8 +116,8 @@ def hold_out(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray
     draw = np.random.default_rng(seed)
     fitted, held_out = [], []
     for label in np.unique(labels):
-        places = draw.permutation(np.flatnonzero(labels == label))
-        count = min(round(len(places) * fraction), len(places) - 1)
-        held_out.append(places[:count])
-        fitted.append(places[count:])
+        indices = draw.permutation(np.flatnonzero(labels == label))
+        count = min(round(len(indices) * fraction), len(indices) - 1)
+        held_out.append(indices[:count])
+        fitted.append(indices[count:])
     return np.sort(np.concatenate(fitted)), np.sort(np.concatenate(held_out))

@@ -127,7 +127,7 @@ def _load(file: BinaryIO, name: str, allow_model: bool) -> object:
         content = _Unpickler(file).load()
         whole = not file.read(1)
         if whole:
-            content = _arrays_in(content, _Places(file.tell(), int(allow_model)))
+            content = _arrays_in(content, _Budget(file.tell(), int(allow_model)))
     except _NotAllowed as refused:
         raise PickleError(
             f"{name} asks for {refused}, which this project never writes. Not loaded."
@@ -245,7 +245,7 @@ def _array(
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-class _Places:
+class _Budget:
     """How many values a pickle may still hold: no more than it has bytes, and one model at most.
 
     A list that holds one list twice, and that another twice, and so on: 100 of them are 2**100 values.
@@ -265,18 +265,18 @@ class _Places:
             raise _NotAllowed("a Keras model where none belongs")
 
 
-def _arrays_in(content: object, places: _Places) -> object:
+def _arrays_in(content: object, budget: _Budget) -> object:
     """`content` with the stand-ins replaced by their arrays and models."""
-    places.take()
+    budget.take()
     if isinstance(content, _Array):
         return content.array
     if isinstance(content, _Model):
-        places.take_model()
+        budget.take_model()
         return content.load()
     if isinstance(content, dict):
-        return {key: _arrays_in(value, places) for key, value in content.items()}
+        return {key: _arrays_in(value, budget) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return type(content)(_arrays_in(value, places) for value in content)
+        return type(content)(_arrays_in(value, budget) for value in content)
     return content
 
 

@@ -99,7 +99,7 @@ class Fit(keras.callbacks.Callback):
         held_out: np.ndarray,
         listener: Listener,
     ) -> bool:
-        """Go on to the end, on the places `fitted` of `split`, validated on those in `held_out`.
+        """Go on to the end, on the indices `fitted` of `split`, validated on those in `held_out`.
 
         Returns:
             whether it came to the end; then the model has the weights of its best epoch.
@@ -269,26 +269,26 @@ def _learning_rate(settings: Settings, steps: int) -> object:
 
 
 class Batches:
-    """The images at `places` and their one-hot classes in batches.
+    """The images at `indices` and their one-hot classes in batches.
 
     With settings, in a new order each epoch and augmented. What a batch draws depends on the seed,
     the epoch's number and its own alone, so it can be drawn again.
     """
 
     def __init__(
-        self, split: dict, places: np.ndarray, size: int, settings: Settings | None = None
+        self, split: dict, indices: np.ndarray, size: int, settings: Settings | None = None
     ):
         self.images, self.classes = split["img"], split["class"]
-        self.order = self.places = places
+        self.order = self.indices = indices
         self.size, self.settings, self.epoch = size, settings, 0
 
     def begin(self, epoch: int) -> None:
         self.epoch = epoch
         draw = np.random.default_rng([self.settings.seed, epoch])
-        self.order = draw.permutation(self.places)
+        self.order = draw.permutation(self.indices)
 
     def __len__(self) -> int:
-        return -(-len(self.places) // self.size)
+        return -(-len(self.indices) // self.size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self.order[index * self.size : (index + 1) * self.size]
@@ -345,7 +345,7 @@ def _taken_from(
     shift, crop = length * settings.augmentation_shift, length * settings.augmentation_crop
     first = draw.uniform(0, crop, (count, 1)) + draw.uniform(-shift, shift, (count, 1))
     middles = first + (np.arange(length) + 0.5) * (1 - crop / length)
-    places = np.floor(middles).astype(int).clip(0, length - 1)  # beyond the border: the border
+    sources = np.floor(middles).astype(int).clip(0, length - 1)  # beyond the border: the border
     mirrored = draw.random(count) < 0.5 * flip
-    places[mirrored] = places[mirrored, ::-1]
-    return places
+    sources[mirrored] = sources[mirrored, ::-1]
+    return sources

@@ -42,7 +42,7 @@ class Health:
         return self.stage, self.state, *map(printable, texts)
 
 
-def tell(data: Path, as_json: bool = False, stages: Sequence[str] = STAGES) -> int:
+def print_health(data: Path, as_json: bool = False, stages: Sequence[str] = STAGES) -> int:
     """Print how the stages on `data` are; returns the exit status: 0 if all of them are well."""
     found = [health_of(stage, data) for stage in stages]
     if as_json:

@@ -127,7 +127,7 @@ class TrainingJob:
         self.lengths: dict[str, int] = {}  # of the curves' files, after the last whole epoch
         self.steps = 0  # batches in an epoch
         self.before = 0.0  # seconds of training before this process
-        self._began = self._said = 0.0
+        self._began = self._last_report = 0.0
 
     def train(self) -> None:
         job, settings = self.job, self.job.settings
@@ -163,8 +163,8 @@ class TrainingJob:
         return self._publish(model, fit.history, run)
 
     def batch_done(self, epoch: int, batch: int) -> None:
-        if (now := time.monotonic()) - self._said >= SAY_PROGRESS:
-            self._said = now
+        if (now := time.monotonic()) - self._last_report >= SAY_PROGRESS:
+            self._last_report = now
             self.report(event="step", step=epoch * self.steps + batch + 1)
 
     def epoch_done(self, epoch: int, figures: dict[str, float], fit: fitting.Fit) -> bool:
