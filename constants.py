@@ -15,10 +15,27 @@ CHECKPOINTS = "model_checkpoints"
 RESULTS = "model_analysis_results"
 OTHER_DATASETS = "on_other_datasets"  # in the results
 STATUS = "status"
+UNPACKED = ".unpacked"
 
 # Files.
 SPLITS = ("train", "test")
 GROUNDTRUTH = "groundtruth.csv"
+# What people call the parts of a dataset, and which each is.
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+}
+# By the ending, in lower case, a file counts as an image; its content then says of which format.
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"),
+    *(".tif", ".tiff", ".avif", ".heic", ".heif"),
+)
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 INGESTION_RECORD = "data_ingestion_settings.pkl"
 TRAINING_RECORD = "model_training_settings.pkl"
 ANALYSIS_RECORD = "model_validation_settings.pkl"
@@ -36,6 +53,21 @@ MOST_SET_BYTES = 2**16
 LAST_WORDS_BYTES = 2**14  # of the end of a training.log, which may be of any length
 # In a line of a hyperparameter set: the memory that a key takes grows with the square of its dots.
 MOST_DOTS = 64
+
+# What an archive may hold. The largest that is to fit in: ImageNet has 1.4 million files, 150 GB.
+MOST_UNPACKED_BYTES = 2**39
+MOST_UNPACKED_FILES = (
+    2_000_000  # and folders; a name that was checked takes about 300 bytes of memory
+)
+MOST_DIRECTORY_BYTES = (
+    2**28
+)  # all names together, and the directory of a zip, which is read at once
+# Drawings compress to a fiftieth, a bomb to a thousandth; what is small does no harm either way.
+MOST_COMPRESSION, SMALL_ARCHIVE_BYTES = 200, 2**26
+MOST_MEMBER_NAME_BYTES, DEEPEST_MEMBER = 1024, 32  # the kernel takes paths of 4,096 bytes
+SPARE_DISK_BYTES = 2**28  # that unpacking leaves free, for what else the stages write
+DISK_BLOCK_BYTES = 2**12  # of which a file takes whole ones
+DECOMPRESSOR_MEMORY = 2**28  # bytes; xz -9 needs a quarter of it
 
 # The pair whose runs keep the plain name of their dataset.
 DEFAULT_MODEL = "cnn"
@@ -67,12 +99,30 @@ RUN_MEMORY = 2 * 2**30  # bytes that a run on small images may need, TensorFlow 
 DIGEST_BYTES = 16  # of an image's SHA-256, which is what the image is known by
 RESIZE = "bilinear"  # as Pillow names its filters
 IMAGE_SIZE = 32  # pixels, width and height of the images in a dataset
+FIT = "crop"  # or "pad" or "squeeze": what becomes of an image that is not square
+BACKGROUND = (255, 255, 255)  # red, green and blue behind a transparent image
+# --image-size auto: of the images' median short side in pixels, at the most, the size. Larger ones
+# are photographs.
+IMAGE_SIZES = {40: 32, 64: 64, 99: 96}
+PHOTOGRAPH_SIZE = 128
+IMAGES_MEMORY = 0.25  # of the machine's memory, that the images of that size may take
+SIZE_SAMPLE = 256  # images whose headers are looked at for it
 MAX_IMAGE_SIZE = 4096
-MAX_IMAGE_PIXELS = 64_000_000  # a larger PNG is refused before it is decoded
+MAX_IMAGE_PIXELS = 64_000_000  # a larger image is refused before it is decoded
+MOST_IMAGE_PIXELS = 2**30  # the most that --largest-image may say
 MAX_IMAGE_BYTES = 256 * 2**20
+TEST_SHARE = 0.2  # of the images, held out where there is no test part
+MOST_LEFT_OUT = (
+    0.05  # of a split's images, that may be damaged and left out where no table lists them
+)
+DEEPEST_FOLDER = 8  # in a raw dataset
+MOST_EXAMPLES = 20  # files that a warning names for programs
 MAX_CLASSES = 10_000  # a stray label of 10**9 must not ask for a one-hot array of that width
 FEW_IMAGES = 10  # a class with fewer training images than this is worth a warning
-MOST_WRONG_ROWS = 10_000  # of a groundtruth.csv, and then no further row is looked at
+UNEQUAL_CLASSES = 10  # times as many images as the smallest class has, is worth a warning
+MOST_WRONG_ROWS = 10_000  # of a table, and then no further row is looked at
+MOST_MISSING = 10**6  # of a table's files, and then no further row is looked at either
+MOST_COLUMNS = 20_000  # of a table; one with a column for each class has the most
 MOST_PROBLEMS = 5  # how many problems of one raw dataset are named before "and N more"
 
 # Pictures.

@@ -6,6 +6,7 @@ Writes  data/raw_dataset/<source>/{train,test}: 000000.png ... and groundtruth.c
     python generate_raw_dataset.py                                     digits: no network, a second
     python generate_raw_dataset.py --source cifar10 --train 5000 --test 1000
     python generate_raw_dataset.py --source idx --from FOLDER          MNIST-style files
+    python generate_raw_dataset.py --source folder --from FOLDER       images of your own, in any layout
 """
 
 import signal
@@ -31,7 +32,7 @@ import constants
 from helper import UserError, flush_folder, printable, shown
 from pipeline.stage.terminal import INTERRUPTED, run_script
 
-SOURCES = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "idx")
+SOURCES = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "idx", "folder")
 CLASS_NAMES = {
     "cifar10": "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck",
     "cifar100": """apple,aquarium_fish,baby,bear,beaver,bed,bee,beetle,bicycle,bottle,bowl,boy,
@@ -78,15 +79,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--source",
         choices=SOURCES,
         default="digits",
-        help="where the images come from: digits need no network, idx files lie on the disk, Keras"
-        " downloads the others (default: %(default)s)",
+        help="where the images come from: digits need no network, idx files and a folder of images lie on"
+        " the disk, Keras downloads the others (default: %(default)s)",
     )
     add(
         "--from",
         dest="folder",
         type=Path,
         metavar="FOLDER",
-        help="for idx: a folder with MNIST-style IDX files",
+        help="for idx: a folder with MNIST-style IDX files; for folder: one of labelled images in any layout"
+        " that ingestion takes, whose split is then kept for good",
     )
     add("--class-names", metavar="A,B,C", help="for idx: names for the labels 0, 1, 2, ...")
     add(
@@ -117,8 +119,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.source == "idx" and options.folder is None:
         parser.error("--source idx needs --from FOLDER, the folder with the IDX files")
-    if options.source != "idx" and (options.folder or options.class_names is not None):
-        parser.error("--from and --class-names are for --source idx only")
+    if options.source == "folder" and options.folder is None:
+        parser.error("--source folder needs --from FOLDER, the folder of labelled images")
+    if options.source not in ("idx", "folder") and options.folder:
+        parser.error("--from is for --source idx and --source folder only")
+    if options.source != "idx" and options.class_names is not None:
+        parser.error("--class-names is for --source idx only")
+    if options.source == "folder" and (options.train, options.test) != (None, None):
+        parser.error("--train and --test are not for --source folder: all its images are taken")
     home = constants.DATA / constants.RAW_DATASETS
     options.output = options.output or home / options.source
     return options
@@ -128,6 +136,10 @@ def generate(options: argparse.Namespace) -> str:
     """Do what `options` ask for; return the line that says what was done."""
     began = time.perf_counter()
     refuse_existing(options.output)
+    if options.source == "folder":
+        return (
+            f"{from_folder(options.folder, options.output)} in {time.perf_counter() - began:.1f} s"
+        )
     splits = digits(options) if options.source == "digits" else parts(options)
     classes = len(set(splits["train"][1]) | set(splits["test"][1]))
     train, test = (len(splits[split][1]) for split in constants.SPLITS)
@@ -147,6 +159,8 @@ def refuse_existing(output: Path) -> None:
 
 def digits(options: argparse.Namespace) -> dict:
     from sklearn.datasets import load_digits
+
+    from pipeline.images.splitting import stratified_order
 
     found = load_digits()
     images = (found.images * (255 / 16)).round().astype("uint8")
@@ -183,6 +197,8 @@ def names(text: str, highest: int) -> list[str]:
 
 
 def part(labels, count: int | None, option: str, seed: int):
+    from pipeline.images.splitting import stratified_order
+
     if count is None:
         return slice(None)
     check_count(option, count, labels, len(labels))
@@ -196,20 +212,38 @@ def check_count(option: str, count: int, labels, most: int, beside: str = "") ->
         raise UserError(f"{option} {count} cannot be done: expected {allowed}.")
 
 
-def stratified_order(labels, seed: int):
-    """All rows in a random order whose every beginning and every end has each class in its share.
+def from_folder(folder: Path, output: Path) -> str:
+    """Copy labelled images of any layout as train/ and test/, split as ingestion would split them."""
+    import pandas
+    from tqdm import tqdm
 
-    A beginning as long as there are classes has one of each. scikit-learn's train_test_split
-    refuses a part that leaves fewer rows over than there are classes.
-    """
-    import numpy
+    from pipeline.raw_data.folder_scan import scan
+    from pipeline.raw_data.ingestion_settings import IngestionSettings
+    from pipeline.raw_data.layouts import recognize
+    from pipeline.raw_data.raw_dataset import read
 
-    shuffled = numpy.random.default_rng(seed % 2**64).permutation(len(labels))
-    position = numpy.empty(len(labels))
-    for label in numpy.unique(labels):
-        members = shuffled[labels[shuffled] == label]
-        position[members] = numpy.arange(len(members)) / len(members)
-    return shuffled[numpy.argsort(position[shuffled], kind="stable")]
+    if not folder.is_dir():
+        raise UserError(f"--from {shown(folder)} is no folder. Name the folder of labelled images.")
+    look = scan(folder)
+    layout = recognize(folder, look)
+    with tqdm(total=layout.images, leave=False, disable=None) as bar:
+        settings = IngestionSettings().with_file(folder)
+        raw = read(folder, look, layout, settings, bar.update, leave_out=True)
+    with whole_folder(output) as whole:
+        for split, files in raw.files.items():
+            (whole / split).mkdir()
+            names = [
+                f"{number:06d}{Path(file).suffix.lower()}" for number, file in enumerate(files)
+            ]
+            for name, file in zip(names, files, strict=True):
+                shutil.copyfile(folder / look.opened_as(file), whole / split / name)
+            classes = [raw.class_names[label] for label in raw.splits[split]["label"]]
+            table = pandas.DataFrame({"file": names, "label": classes})
+            table.to_csv(whole / split / constants.GROUNDTRUTH, index=False)
+            flush_folder(whole / split)
+    train, test = (len(raw.files[split]) for split in constants.SPLITS)
+    left_out = f", {len(raw.left_out):,} damaged left out" if raw.left_out else ""
+    return f"wrote {train:,} training and {test:,} test images{left_out} to {shown(output)}"
 
 
 def download(source: str) -> dict:

@@ -17,11 +17,10 @@ if __name__ == "__main__":
 import argparse
 import sys
 import time
+from functools import partial
 
 import constants
-from helper import (
-    shown,
-)
+from helper import shown
 from pipeline.analysis.checkpoint_analysis import Analysis
 from pipeline.analysis.cross_evaluation import CrossEvaluation
 from pipeline.analysis.evaluation import Evaluator
@@ -32,47 +31,43 @@ from pipeline.data_folder import DataFolder
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser
-from pipeline.stage.process import run_stage
-from pipeline.stage.retry import retry_until_disk_works
-from pipeline.stage.status import status
+from pipeline.stage.process import Stage, run_stage
 from pipeline.stage.terminal import run_script
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = stage_parser(__doc__).parse_args(arguments)
-    return run_stage("analysis", options, constants.RESULTS, lambda: analyze_what_comes(options))
+    return run_stage("analysis", options, constants.RESULTS, partial(analyze_what_comes, options))
 
 
-def analyze_what_comes(options: argparse.Namespace) -> bool:
+def analyze_what_comes(options: argparse.Namespace, stage: Stage) -> bool:
     """Analyze checkpoint after checkpoint. Returns, with --once, whether each one could be."""
     data = DataFolder(options.data)
     folders = [data.checkpoints, data.datasets]
-    with FolderWatch(folders, poll=options.poll) as watch, Evaluator() as evaluator:
+    with FolderWatch(folders, poll=options.poll) as watch, Evaluator(stage.status) as evaluator:
         catalog = Catalog(options.data)
-        analysis = Analysis(catalog, evaluator, options)
-        leaderboard = Leaderboard(catalog, data.results, options.once)
-        cross_evaluation = CrossEvaluation(
-            catalog, leaderboard, evaluator, data.results, options.once
-        )
+        analysis = Analysis(catalog, evaluator, stage)
+        leaderboard = Leaderboard(catalog, stage)
+        cross_evaluation = CrossEvaluation(catalog, leaderboard, evaluator, stage)
         models_by_datasets = ModelsByDatasets(cross_evaluation)
         log.info("watching %s", shown(folders[0]))
         while True:
             began = time.thread_time()
             catalog.look()
-            task = retry_until_disk_works(analysis.next_task, log.error, options.once)
+            task = stage.retry(analysis.next_task)
             look = time.thread_time() - began
             leaderboard.update()
             if task:
                 analysis.analyze(task)
             elif test := cross_evaluation.next_test():  # one, as a new checkpoint goes first
-                status.update(f"testing {test.report.run} on other datasets")
+                stage.status.update(f"testing {test.report.run} on other datasets")
                 cross_evaluation.do(test)
             else:
                 models_by_datasets.update()
-                if options.once:
+                if stage.once:
                     return analysis.all_well and cross_evaluation.all_well
                 evaluator.warm_up()
-                status.update("waiting")
+                stage.status.update("waiting")
                 watch.wait(look=look)
 
 

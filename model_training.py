@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import constants
@@ -21,9 +22,7 @@ from helper import shown
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser
-from pipeline.stage.process import run_stage
-from pipeline.stage.retry import retry_until_disk_works
-from pipeline.stage.status import status
+from pipeline.stage.process import Stage, run_stage
 from pipeline.stage.terminal import run_script
 from pipeline.training.local_workers import LocalWorkers
 from pipeline.training.run_queue import RunQueue
@@ -32,7 +31,7 @@ from pipeline.training.scheduler import Scheduler
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    return run_stage("training", options, constants.CHECKPOINTS, lambda: train_what_waits(options))
+    return run_stage("training", options, constants.CHECKPOINTS, partial(train_what_waits, options))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -102,25 +101,25 @@ def names(text: str) -> set[str]:
     return found
 
 
-def train_what_waits(options: argparse.Namespace) -> bool:
+def train_what_waits(options: argparse.Namespace, stage: Stage) -> bool:
     """Train run after run. Returns, with --once, whether every run is trained."""
     folders = options.models_folder.absolute(), options.hyperparameters_folder.absolute()
     chosen = zip(folders, (options.models, options.hyperparameters), strict=True)
     queue = RunQueue(options.data, *folders, only={folder: some for folder, some in chosen if some})
     with (
         FolderWatch(queue.folders(), poll=options.poll) as watch,
-        LocalWorkers(watch.wake, options.run_timeout) as processes,
+        LocalWorkers(watch.wake, stage.status, options.run_timeout) as processes,
     ):
-        scheduler = Scheduler(queue, processes, options)
+        scheduler = Scheduler(queue, processes, options, stage)
         log.info("watching %s", ", ".join(shown(folder) for folder in queue.folders()))
         try:
-            retry_until_disk_works(scheduler.start_what_fits, log.error, options.once)
-            while processes.running or not options.once:
+            stage.retry(scheduler.start_what_fits)
+            while processes.running or not stage.once:
                 changed = watch.wait(look=scheduler.seconds_per_look)
                 if scheduler.take_reports() or changed:
-                    retry_until_disk_works(scheduler.start_what_fits, log.error, options.once)
+                    stage.retry(scheduler.start_what_fits)
                 if not processes.running:
-                    status.update("waiting")
+                    stage.status.update("waiting")
         except KeyboardInterrupt:
             raise KeyboardInterrupt(*processes.interrupted()) from None
         return scheduler.all_well

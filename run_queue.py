@@ -27,7 +27,7 @@ from pipeline.training.run_table import RunTable
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if options.health:
-        return health.tell(options.data, options.json, options.stages)
+        return health.print_health(options.data, options.json, options.stages)
     queue = RunQueue(options.data, options.models_folder, options.hyperparameters_folder)
     table = RunTable(options.data).refresh(queue.look())
     if options.json:

@@ -19,6 +19,7 @@ from tables import QUICK, markdown, progress, spread
 
 sys.path.insert(0, str(ROOT))
 
+from pipeline.stage.process import Stage
 from pipeline.training.run_queue import CLOCK_TICK, RunQueue
 from pipeline.training.scheduler import Scheduler
 
@@ -69,20 +70,20 @@ def measure(folder: Path, datasets: int) -> dict[str, list[float]]:
         next(training.waiting())
 
     def list_and_choose() -> None:
-        training._listed_at = float("-inf")
+        training.record._listed_at = float("-inf")
         next(training.waiting())
 
     def record() -> None:
-        training.record.record("a key", state="trained", name="a name")
+        training.record.ledger.record("a key", state="trained", name="a name")
 
     actions = {CHOICE: choose, LISTING: list_and_choose, RECORDING: record}
     return {name: [milliseconds(action) for _ in range(ROUNDS)] for name, action in actions.items()}
 
 
 def stage(queue: RunQueue, data: Path) -> Scheduler:
-    options = {"data": data, "once": False, "preempt": True, "workers": 1, "retry_failed": False}
+    options = {"data": data, "preempt": True, "workers": 1, "retry_failed": False}
     processes = SimpleNamespace(running=[])
-    return Scheduler(queue, processes, SimpleNamespace(**options))
+    return Scheduler(queue, processes, SimpleNamespace(**options), Stage())
 
 
 def milliseconds(action: Callable[[], object]) -> float:

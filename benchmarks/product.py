@@ -20,7 +20,8 @@ from tables import NOT_INSTALLED, QUICK, alternating, installed, markdown, ratio
 
 sys.path.insert(0, str(ROOT))
 
-from pipeline.artifacts.dataset import hold_out, load_split
+from pipeline.artifacts.dataset import load_split
+from pipeline.images.splitting import alike, hold_out
 
 PEERS = Path(__file__).resolve().parent / "peers"
 DATASETS = 1 if QUICK else 3
@@ -116,7 +117,8 @@ class Task:
     def _as_npz(self, path: Path) -> Path:
         """The same images for the peers, with the same ones held out."""
         split = load_split(path, "train")
-        parts = dict(zip(("fitted", "held_out"), hold_out(split["label"], 0.1, 0), strict=True))
+        both = hold_out(split["label"], 0.1, 0, alike(split["img"]))
+        parts = dict(zip(("fitted", "held_out"), both, strict=True))
         arrays = {name: split["img"][places] for name, places in parts.items()}
         arrays |= {f"{name}_classes": split["class"][places] for name, places in parts.items()}
         target = self.folder / f"images-{path.stem[-6:]}.npz"

@@ -136,7 +136,7 @@ def _origin(run: Run) -> dict:
         "dataset_sha256": run.dataset.digest,
         "model": run.model.name,
         "hyperparameter_set": run.hyperparameters.name,
-        "settings": run.hyperparameters.settings,
+        "settings": run.hyperparameters.settings.as_plain(),
     }
 
 

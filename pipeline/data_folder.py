@@ -52,6 +52,11 @@ class DataFolder:
     def analysis_record(self) -> Path:
         return self.path / constants.ANALYSIS_RECORD
 
+    @property
+    def unpacked(self) -> Path:
+        """Where the files of an archive are while it is ingested."""
+        return self.path / constants.UNPACKED
+
     def dataset(self, name: str) -> Path:
         return self.datasets / f"{name}.pkl"
 

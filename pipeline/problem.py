@@ -2,8 +2,12 @@
 log all get it from one record.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import constants
+from helper import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +38,18 @@ class Problem:
         """For JSON: what is not the same for all."""
         said = {name: value for name, value in asdict(self).items() if value not in ("", None, ())}
         return said | ({"files": list(self.files)} if self.files else {})
+
+
+class RawDatasetError(UserError):
+    """What is wrong with a raw dataset: its `problems`."""
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = problems
+        super().__init__(" ".join(first_few(problems)))
+
+
+def first_few(problems: Sequence[object]) -> list[str]:
+    """The sentences of the first few, and how many more there are."""
+    more = len(problems) - constants.MOST_PROBLEMS
+    said = [str(problem) for problem in problems[: constants.MOST_PROBLEMS]]
+    return said if more <= 0 else [*said, f"And {more:,} more."]

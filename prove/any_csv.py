@@ -1,7 +1,8 @@
 """Any groundtruth.csv is accepted whole, or refused with the row and the reason.
 
-Honest tables are written in all the ways that programs write them; then one thing is spoiled, or
-bytes are changed by chance. What is accepted must hold each row of the table, in its order.
+Honest tables are written in all the ways that programs write them: separators, encodings, line ends,
+headers, paths, further columns; then one thing is spoiled, or bytes are changed by chance. What is
+accepted must hold each row of the table, in its order.
 """
 
 import csv
@@ -13,36 +14,40 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.raw_data.raw_dataset import (
-    FolderScan,
-    RawDatasetError,
-    problems,
-    read,
-    rows_of,
-    scan,
-)
+from pipeline.problem import RawDatasetError
+from pipeline.raw_data.folder_scan import FolderScan, scan
+from pipeline.raw_data.ingestion_settings import IngestionSettings
+from pipeline.raw_data.layouts import recognize
+from pipeline.raw_data.raw_dataset import read
 from prove import Result
 from testkit.raw_datasets import make_raw_dataset
 
 TEST = 3  # images in the test split, all of one class
 FILES = [f"{number:06d}.png" for number in range(9)]
-PREFIXES = ("", "", "train/", "data/raw_dataset/train/", "..\\train\\")
-HEADERS = ("", "file,label", '"file","label"', "image , class")
+PREFIXES = ("", "", "./", "train/", "data/raw_dataset/train/", "..\\train\\", "C:\\of\\others\\")
+HEADERS = ((), ("file", "label"), ('"file"', '"label"'), ("image ", " class"), ("Path", "dx"))
+SEPARATORS = ",,;\t|"
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252")
+MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0")
 ENDS = ("\n", "\r\n", "\r")
-NAMES = ("cat", "dog, or not", "猫")
-NO_NUMBERS = ("nan", "NaN", "inf", "1e400", "-0", "-1", "+1", "1.5", "1e3", "1_0", "٣", " -0 ")
+LABELS = (
+    ("cat", "dog, or not", "猫"),
+    ("chat", "chien, né", "éléphant | d'Asie"),
+    ("0", "1", "002"),
+    ("0", "1", "2"),
+    ("nan", "inf", "None"),
+    ("1e400", "-0", "1_0"),
+    ("-1", "1.5", "9" * 5000),
+    ("10000000", "٣", "cat"),
+)
 # What is written in place of a row, which then is refused with its number.
 SPOILED: dict[str, Callable[[str, str], str]] = {
-    **{f"label {text}": lambda file, _, text=text: f"{file},{text}" for text in NO_NUMBERS},
-    "label of thousands of digits": lambda file, _: f"{file},{'9' * 5000}",
-    "label beyond all classes": lambda file, _: f"{file},10000000",
     "no label": lambda file, _: f"{file},",
     "no file": lambda _, label: f",{label}",
     "one column": lambda file, _: file,
     "three columns": lambda file, label: f"{file},{label},{label}",
-    "semicolon": lambda file, _: f"{file};0",
-    "tab": lambda file, _: f"{file}\t0",
-    "no PNG": lambda file, label: f"{file[:-4]}.gif,{label}",
+    "another separator": lambda file, _: f"{file}/0",
+    "no image": lambda file, label: f"{file[:-4]}.txt,{label}",
     "other split": lambda file, label: f"test/{file[-10:]},{label}",
     "parent": lambda file, label: f"../{file[-10:]},{label}",
     "missing image": lambda _, label: f"999999.png,{label}",
@@ -50,9 +55,12 @@ SPOILED: dict[str, Callable[[str, str], str]] = {
     "open quote": lambda file, label: f'"{file},{label}',
     "letters after a quote": lambda file, label: f'"{file}"x,{label}',
     "line break in quotes": lambda file, label: f'"{file}\nx.png",{label}',
-    "no UTF-8": lambda file, label: f"{file},\udcff{label}",
 }
-REASON = re.compile(r"(train|test)(/groundtruth\.csv)?(, row \d+)?(: | lists no image\.)")
+IMAGE = re.compile(r"\.png\s*$", re.IGNORECASE)
+REASON = re.compile(
+    r"(train|test)(/groundtruth\.csv)?"
+    r"(, row \d+: |: | lists no image\.| has one column| names no file that is there)"
+)
 
 
 @dataclass
@@ -62,11 +70,12 @@ class Table:
     rows: list[tuple[str, str]]
     lines: list[str]
     place: list[int]  # of each row among the lines
+    separator: str
     end: str
-    bom: str
+    encoding: str
 
     def content(self) -> bytes:
-        return (self.bom + self.end.join(self.lines)).encode("utf-8", "surrogateescape")
+        return self.end.join(self.lines).encode(self.encoding)
 
 
 def prove(full: bool) -> Result:
@@ -86,22 +95,36 @@ def prove(full: bool) -> Result:
     return Result(tried, tried - len(violations), figure, violations)
 
 
-def _table(draw: random.Random) -> Table:
-    labels = draw.sample(draw.choice([NAMES, ("0", "1", "002")]), 3) * 3
+def _table(draw: random.Random, more: bool = False) -> Table:
+    """One with two columns, or with `more`."""
+    labels = draw.sample(draw.choice(LABELS), 3) * 3
     rows = list(zip(draw.sample(FILES, len(FILES)), labels, strict=True))
-    lines, place, prefix = [], [], draw.choice(PREFIXES)
-    if header := draw.choice(HEADERS):
-        lines.append(header)
-    for file, label in rows:
+    separator, prefix, order = draw.choice(SEPARATORS), draw.choice(PREFIXES), [0, 1]
+    header = draw.choice(HEADERS[more:])
+    cut = 4 if more and draw.random() < 0.5 else 0  # the extension may be left out
+    if more:
+        order = draw.sample(range(4), 4)
+        header = (*header, *draw.choice([("", "age"), ("id", "width"), ("set", "comment")]))
+    lines, place = [], []
+    if header:
+        lines.append(separator.join(header[column] for column in order))
+    for number, (file, label) in enumerate(rows):
         lines += [""] * (draw.random() < 0.1)
         place.append(len(lines))
-        lines.append(",".join(_quoted(cell, draw) for cell in (prefix + file, label)))
+        further = (str(number), str(draw.choice([1.5, 20, 333]))) if more else ()
+        cells = [prefix + file[: len(file) - cut], label, *further]
+        lines.append(separator.join(_quoted(cells[at], separator, draw) for at in order))
     lines += [""] * draw.randrange(3)
-    return Table(rows, lines, place, draw.choice(ENDS), draw.choice(["", "\ufeff"]))
+    table = Table(rows, lines, place, separator, draw.choice(ENDS), draw.choice(ENCODINGS))
+    try:
+        table.content()
+    except UnicodeEncodeError:
+        table.encoding = "utf-8"
+    return table
 
 
-def _quoted(cell: str, draw: random.Random) -> str:
-    if "," in cell or draw.random() < 0.3:
+def _quoted(cell: str, separator: str, draw: random.Random) -> str:
+    if separator in cell or draw.random() < 0.3:
         return draw.choice(['"{}"', ' "{}"']).format(cell.replace('"', '""'))
     return draw.choice(["{}", " {}", "{} "]).format(cell)
 
@@ -116,20 +139,21 @@ def _found(
     (raw / "train" / "groundtruth.csv").write_bytes(table.content() if content is None else content)
     with open(raw / "test" / "groundtruth.csv", "w", newline="") as file:
         csv.writer(file).writerows((image, table.rows[0][1]) for image in FILES[:TEST])
-    stock = scan(raw)
-    change(stock)
-    if said := problems(raw, stock):
-        return said, []
+    look = scan(raw)
+    change(look)
     try:
-        images = len(read(raw, stock, 8, lambda _: None).splits["train"]["img"])
+        layout = recognize(raw, look)
+        images = len(
+            read(raw, look, layout, IngestionSettings(8), lambda _: None).splits["train"]["img"]
+        )
     except RawDatasetError as error:
-        return error.problems, []
-    rows = [(row.file, row.label) for row in rows_of(raw, "train", stock.splits["train"])]
+        return list(map(str, error.problems)), []
+    rows = [(row.file.removeprefix("train/"), row.label) for row in layout.rows["train"]]
     return [] if images == len(rows) else [f"{images} images for {len(rows)} rows"], rows
 
 
 def _honest(raw: Path, draw: random.Random) -> str | None:
-    table = _table(draw)
+    table = _table(draw, more=draw.random() < 0.5)
     said, rows = _found(raw, table)
     return None if rows == table.rows else f"{table.content()!r}: {said or rows}"
 
@@ -138,10 +162,11 @@ def _spoiled(spoil: Callable[[str, str], str]) -> Callable[[Path, random.Random]
     def attempt(raw: Path, draw: random.Random) -> str | None:
         table, which = _table(draw), draw.randrange(len(FILES))
         line = table.place[which]
-        table.lines[line] = spoil(*table.rows[which])
+        table.lines[line] = spoil(*table.rows[which]).replace(",", table.separator)
         said, _ = _found(raw, table)
         # The first row without a file's name may be a header: then its image is in no row.
-        named = _names_row(said, line + 1) or (not line and _names_file(said, table.rows[which][0]))
+        first = not any(table.lines[:line])
+        named = _names_row(said, line + 1) or (first and _names_file(said, table.rows[which][0]))
         return None if named else f"row {line + 1}, {table.content()!r}: {said}"
 
     return attempt
@@ -174,14 +199,14 @@ def _names_file(said: list[str], file: str) -> bool:
 def _without_image(raw: Path, draw: random.Random) -> str | None:
     table, which = _table(draw), draw.randrange(len(FILES))
     file = table.rows[which][0]
-    said, _ = _found(raw, table, change=lambda stock: stock.splits["train"].files.pop(file))
+    said, _ = _found(raw, table, change=lambda look: look.folders["train"].files.pop(file))
     return None if _names_row(said, table.place[which] + 1) else f"{table.content()!r}: {said}"
 
 
 def _with_image(raw: Path, draw: random.Random) -> str | None:
     more = {"more.png": (1, 1, 1, 1)}
     table = _table(draw)
-    said, _ = _found(raw, table, change=lambda stock: stock.splits["train"].files.update(more))
+    said, _ = _found(raw, table, change=lambda look: look.folders["train"].files.update(more))
     return None if _names_file(said, "more.png") else f"{table.content()!r}: {said}"
 
 
@@ -194,12 +219,35 @@ def _damaged(damage: Callable[[bytes, random.Random], bytes]) -> Callable:
         said, rows = _found(raw, table, content)
         if said:
             return None if all(map(REASON.match, said)) else f"{content!r}: {said}"
-        text = io.StringIO(content.decode("utf-8-sig"), newline="")
-        there = [row for row in csv.reader(text, skipinitialspace=True) if "".join(row).strip()]
-        header = len(there) > len(rows) and ".png" not in there[0][0].lower()
-        return None if len(there) - header == len(rows) else f"{content!r}: {rows}"
+        return None if _is_all_of(content, len(rows)) else f"{content!r}: {rows}"
 
     return attempt
+
+
+def _is_all_of(content: bytes, rows: int) -> bool:
+    """Whether a table of these bytes, as some separator has it, has so many rows and perhaps a header."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
+        wide = b"\0\0" in content[:4]
+        text = content.decode("utf-32" if wide else "utf-16")
+    else:
+        text = next(filter(None, (_decoded(content, name) for name in ("utf-8-sig", "cp1252"))), "")
+        text = text or content.decode("latin-1")
+    for separator in set(SEPARATORS):
+        lines = csv.reader(
+            io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
+        )
+        found = [row for row in lines if "".join(row).strip()]
+        header = len(found) > rows and not any(map(IMAGE.search, found[0]))
+        if len(found) - header == rows:
+            return True
+    return False
+
+
+def _decoded(content: bytes, encoding: str) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        return ""
 
 
 def _bytes_changed(content: bytes, draw: random.Random) -> bytes:
@@ -225,7 +273,7 @@ ATTEMPTS: dict[str, Callable[[Path, random.Random], str | None]] = {
     "bytes changed": _damaged(_bytes_changed),
     "bytes put in": _damaged(_bytes_put_in),
     "cut": _damaged(lambda content, draw: content[: draw.randrange(len(content))]),
-    "UTF-16": _damaged(lambda content, _: content.decode("utf-8").encode("utf-16")),
+    "another mark": _damaged(lambda content, draw: draw.choice(MARKS) + content),
     "Latin-1": _damaged(lambda content, _: content.replace(b"0", "é".encode("latin-1"))),
     "no text": _damaged(lambda content, draw: draw.randbytes(len(content))),
 }

@@ -26,7 +26,9 @@ from pipeline.analysis.models_by_datasets import ModelsByDatasets, lines
 from pipeline.artifacts import ledger, safe_pickle
 from pipeline.artifacts.catalog import Catalog
 from pipeline.raw_data.ingestion import Ingestion, RawDatasetState
+from pipeline.raw_data.ingestion_settings import IngestionSettings
 from pipeline.stage.log_lines import log
+from pipeline.stage.process import Stage
 from pipeline.training import training_state
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.scheduler import Scheduler
@@ -191,30 +193,30 @@ class Everything:
             with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
                 run_queue.main([*self.options, *more])
         options = SimpleNamespace(
-            data=self.data, once=True, preempt=True, workers=1, retry_failed=False, image_size=8
+            data=self.data, once=True, preempt=True, workers=1, retry_failed=False
         )
-        training = Scheduler(self.queue(), SimpleNamespace(running=[]), options)
+        options.settings, options.follow_links = IngestionSettings(8), []
+        training = Scheduler(self.queue(), SimpleNamespace(running=[]), options, Stage(once=True))
         list(training.waiting())
-        ingestion = Ingestion(self.data / "raw_dataset", options)
+        ingestion = Ingestion(self.data / "raw_dataset", options, Stage(once=True))
         ingestion.look()
         ingestion.writer.published.look_again()
         ingestion.writer.published.name_for("x"), ingestion.writer._ingested_on_disk()
         ingestion._is_recorded(Path("x"), RawDatasetState("f"))
-        self._analyze(options)
+        self._analyze(Stage(once=True))
         for run in self.runs:
             with contextlib.suppress(training_state.NothingToResume):
                 training_state.load(self.data / "model_checkpoints" / run.plain_name, run.key)
 
-    def _analyze(self, options: SimpleNamespace) -> None:
+    def _analyze(self, stage: Stage) -> None:
         catalog = Catalog(self.data)
-        results = self.data / "model_analysis_results"
-        evaluator = Evaluator()
-        Analysis(catalog, evaluator, options).next_task()
-        board = Leaderboard(catalog, results, once=True)
+        evaluator = Evaluator(stage.status)
+        Analysis(catalog, evaluator, stage).next_task()
+        board = Leaderboard(catalog, stage)
         board.standings = leaderboard.standings(catalog)
         for part in (leaderboard.lines(board.standings), leaderboard.best(board.standings)):
             str(part)
-        tests = CrossEvaluation(catalog, board, evaluator, results, once=True)
+        tests = CrossEvaluation(catalog, board, evaluator, stage)
         tests.next_test()
         if matrix := ModelsByDatasets(tests)._matrix():
             lines(matrix)
@@ -223,7 +225,7 @@ class Everything:
 DATASET = {
     "raw_dataset": "data/raw_dataset/x", "content": "c", "counts": {"train": 90, "test": 9},
     "image_size": 8, "class_names": ["cat", "dog"], "images_per_class": {"train": {"cat": 45}},
-    "warnings": {"few_images": {"count": 1, "text": "few"}},
+    "warnings": {"few_images": {"count": 1, "text": "few", "files": ["train/a.png"]}},
 }  # fmt: skip
 
 

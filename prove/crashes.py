@@ -43,14 +43,14 @@ ERRORS = ('RuntimeError("a fault")', 'OSError(5, "a fault")', "RecursionError()"
 INGESTION_PARTS = (
     "pipeline.stage.folder_watch:_Waker.on_any_event",
     "pipeline.raw_data.ingestion:scan",
-    "pipeline.raw_data.ingestion:problems",
+    "pipeline.raw_data.ingestion:recognize",
     "pipeline.raw_data.ingestion:read",
     "pipeline.raw_data.ingestion:Ingestion._is_recorded",
-    "pipeline.raw_data.ingestion:Ingestion._ingest",
+    "pipeline.raw_data.ingestion:DatasetMaker._ingest",
     "pipeline.raw_data.dataset_writer:DatasetWriter.publish",
     "pipeline.raw_data.dataset_writer:describe",
-    "pipeline.raw_data.raw_dataset:rows_of",
-    "pipeline.raw_data.reader_processes:read_images",
+    "pipeline.raw_data.groundtruth:read_rows",
+    "pipeline.images.reader_processes:read_images",
 )
 ANALYSIS_PARTS = (
     "pipeline.analysis.evaluation:Evaluator.prepare",

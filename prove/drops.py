@@ -7,6 +7,7 @@ each time, however busy the machine is, and a thousand of them take a minute.
 
 import csv
 import hashlib
+import logging
 import os
 import pickle
 import random
@@ -22,8 +23,9 @@ from PIL import Image
 
 import constants
 import data_ingestion
-from pipeline.raw_data import ingestion, reader_processes
-from pipeline.stage.log_lines import log
+from pipeline.images import reader_processes
+from pipeline.raw_data import ingestion
+from pipeline.stage.process import Stage
 from testkit.raw_datasets import make_raw_dataset
 
 SIZE = 8  # pixels: as the images are, so that a dataset holds them as they are
@@ -77,7 +79,7 @@ class Bench:
     def restart(self) -> None:
         """What a new process of the stage begins with: what is on disk."""
         options = data_ingestion.parse(["--data", str(self.data), *OPTIONS])
-        self.ingestion = ingestion.Ingestion(self.raw, options)
+        self.ingestion = ingestion.Ingestion(self.raw, options, Stage())
 
     def look(self, after: float = 0.0) -> None:
         self.now += after
@@ -101,7 +103,7 @@ class Bench:
 def bench() -> Iterator[Bench]:
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(log, "disabled", True),
+        _silence(),
         mock.patch.object(os, "fsync"),  # no power is lost here, and it takes most of the time
     ):
         one = Bench(Path(folder).resolve())
@@ -111,13 +113,23 @@ def bench() -> Iterator[Bench]:
 
 
 @contextmanager
+def _silence() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@contextmanager
 def while_reading(action: Callable[[int], object]) -> Iterator[None]:
     """Call `action` with the number of images read so far, each time that one was read."""
     read = ingestion.read
 
-    def read_and_tell(place: Path, stock: object, size: int, progress: Callable) -> object:
+    def read_and_tell(*arguments: object) -> object:
+        *before, progress, leave_out = arguments
         done = iter(range(1, 10**9))
-        return read(place, stock, size, lambda count: (progress(count), action(next(done))))
+        return read(*before, lambda count: (progress(count), action(next(done))), leave_out)
 
     one_at_once = mock.patch.object(reader_processes, "MOST_AT_ONCE", 1)
     with one_at_once, mock.patch.object(ingestion, "read", read_and_tell):

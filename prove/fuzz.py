@@ -21,6 +21,7 @@ from pathlib import Path
 
 import constants
 from prove import Missing, Result
+from testkit.images import variants
 from testkit.processes import patience
 
 SECONDS = 600  # for each reader
@@ -30,7 +31,8 @@ DONE = re.compile(r"(?:Done (\d+) runs|#(\d+)\s)")
 
 
 def _csv(content: bytes) -> None:
-    from pipeline.raw_data.groundtruth import RawDatasetError, number_labels, read_rows
+    from pipeline.problem import RawDatasetError
+    from pipeline.raw_data.groundtruth import number_labels, read_rows
 
     try:
         rows = read_rows(content, "train", {"a.png", "b.png"})
@@ -39,17 +41,49 @@ def _csv(content: bytes) -> None:
         assert not any(re.search(r"[/\\]", name) for name in names), "a path"
         number_labels({"train": rows, "test": rows})
     except RawDatasetError as error:
-        assert error.problems and all(said.isprintable() for said in error.problems), error.problems
+        _are_sentences(error.problems)
+        assert error.problems
+
+
+def _are_sentences(problems: list) -> None:
+    assert all(str(problem).isprintable() for problem in problems), problems
+
+
+def _table(content: bytes) -> None:
+    from pipeline.problem import RawDatasetError
+    from pipeline.tables.columns import Columns, find_columns
+    from pipeline.tables.file_index import FileIndex
+    from pipeline.tables.reader import read_table
+    from pipeline.tables.rows import labelled_rows
+
+    paths = {"a.png", "b.png", "train/a.png", "train/caf\u00e9.jpg", "test/b.gif"}
+    for name in ("table.csv", "table.jsonl"):
+        try:
+            table = read_table(content, name)
+            for index in (FileIndex(set(paths)), FileIndex(set(paths), ["other"])):
+                columns = find_columns(table, index, "train")
+                if not isinstance(columns, Columns):
+                    _are_sentences(columns)
+                    continue
+                rows, problems, warnings = labelled_rows(table, columns, index, "train")
+                files = [row.file for row in rows]
+                assert set(files) <= paths, "a file that is not there"
+                assert len(set(files)) == len(files), "a file twice"
+                assert all(row.label for row in rows), "no label"
+                assert rows or problems, "a table of nothing"
+                _are_sentences([*problems, *warnings])
+        except RawDatasetError as error:
+            _are_sentences(error.problems)
 
 
 def _png(content: bytes) -> None:
     from PIL import Image
 
-    from pipeline.raw_data.png_check import PngError, validate_png, without_extras
+    from pipeline.images.png_check import ImageError, validate_png, without_extras
 
     try:
         header, _ = validate_png(content)
-    except PngError:
+    except ImageError:
         return
     size = header.width, header.height
     if header.size < 10**6:
@@ -62,6 +96,23 @@ def _png(content: bytes) -> None:
             assert image.size == size, f"{image.size} is not {size}"
 
 
+def _image(content: bytes) -> None:
+    """All formats but PNG, whose checks end before there is anything to take apart."""
+    from pipeline.images import formats, image_decoder
+    from pipeline.images.png_check import SIGNATURE
+    from pipeline.images.preparation import ImageError, Preparation
+
+    preparation = Preparation(16, largest_image=10**6)
+    if content.startswith(SIGNATURE):
+        return
+    try:
+        header = formats.validate(content, preparation.largest_image)
+        pixels = image_decoder.prepare(content, header, preparation, {}).pixels
+        assert len(pixels) == 16 * 16 * 3, len(pixels)
+    except ImageError as error:
+        assert str(error).isprintable(), str(error)
+
+
 def _toml(content: bytes) -> None:
     from pipeline.artifacts.hyperparameters import (
         SETTINGS,
@@ -72,7 +123,7 @@ def _toml(content: bytes) -> None:
     path = _scratch() / "set.toml"
     path.write_bytes(content)
     try:
-        found = read_hyperparameters(path)
+        found = read_hyperparameters(path).as_plain()
         assert found.keys() == SETTINGS.keys()
         assert all(SETTINGS[key].accepts(value) for key, value in found.items()), found
     except HyperparameterError as error:
@@ -90,7 +141,9 @@ def _pickle(content: bytes) -> None:
 
 READERS: dict[str, Callable[[bytes], None]] = {
     "csv": _csv,
+    "table": _table,
     "png": _png,
+    "image": _image,
     "toml": _toml,
     "pickle": _pickle,
 }
@@ -152,7 +205,18 @@ def _seeds() -> dict[str, list[bytes]]:
             b"file,label\na.png,0\nb.png,1\n",
             b'\xef\xbb\xbf"train/a.png","cat"\r\nb.png,dog\r\n',
         ],
+        "table": [
+            b"file,label,split\na.png,0,train\ntrain/a,1,test\nx.png,1,val\n",
+            "\ufeffid;Klasse\r\na;x y\r\ncafe\u0301;z\r\nb;z\r\n".encode("utf-16"),
+            b"image\tcat\tdog\na.png\t1\t0\nb\t0.0\t1.0\n",
+            b'{"file_name": "a.png", "label": 3}\n{"file_name": "b", "label": "x"}\n',
+        ],
         "png": [picture.getvalue()],
+        "image": [
+            seed
+            for name, seed in variants().items()
+            if len(seed) <= LONGEST_INPUT and not name.startswith("PNG")
+        ],
         "toml": [path.read_bytes() for path in sorted(constants.HYPERPARAMETERS.glob("*.toml"))],
         "pickle": [pickle.dumps(content, protocol) for protocol in (3, 4, 5)],
     }

@@ -18,6 +18,7 @@ import numpy as np
 import constants
 from pipeline.artifacts import safe_pickle
 from pipeline.data_folder import description_path
+from pipeline.stage.status import Status
 from pipeline.training import training_state
 from pipeline.training.local_workers import LocalWorkers, Worker
 from pipeline.training.run_queue import RunQueue
@@ -52,7 +53,7 @@ def prove(full: bool) -> Result:
     draw, tries, violations = random.Random(9), 100 if full else 3, []
     with tempfile.TemporaryDirectory(prefix="prove-") as folder:
         work = Work(Path(folder).resolve())
-        with LocalWorkers(work.news.set) as work.processes:
+        with LocalWorkers(work.news.set, Status()) as work.processes:
             work.train()
             undisturbed = work.outcome()
             for number in range(tries):
@@ -113,7 +114,7 @@ class Work:
                 "dataset": self.run.dataset.name,
                 "model": self.run.model.name,
                 "hyperparameter_set": self.run.hyperparameters.name,
-                "settings": self.run.hyperparameters.settings,
+                "settings": self.run.hyperparameters.settings.as_plain(),
             },
         }
 

@@ -46,6 +46,13 @@ SHAPES: dict[str, Shape] = {
     "record without an end": ("record", RECORD, "", "\0", ""),
     "rows of one column": ("table", TABLE, "a.png,0\n", "b\n", ""),
     "rows of no image": ("table", TABLE, "a.png,0\n", "b,0\n", ""),
+    "rows of one image": ("table", TABLE, "", "a.png,0\n", ""),
+    "rows of absent files": ("labels", TABLE, "a.png,0\n", "b,0\n", ""),
+    "rows of two labels": ("labels", TABLE, "a.png,0\n", "a,1\n", ""),
+    "rows of different labels": ("labels", TABLE, "f,label,x\na.png,0,1\n", "b.png,1,2\n", ""),
+    "records": ("labels", TABLE, "{}\n", '{"":1}\n', ""),
+    "record of lists in a table": ("labels", TABLE, '{"a":', "[],", "[]]}"),
+    "columns": ("labels", TABLE, "a.png", ",0", "\nb.png,1"),
     "one cell": ("table", TABLE, "a.png,", "x", ""),
     "commas": ("table", TABLE, "a.png,0\n", ",", ""),
     "quotes": ("table", TABLE, 'a.png,"', '""', '"'),
@@ -110,10 +117,25 @@ def _record(path: Path) -> None:
 
 
 def _table(path: Path) -> None:
+    from pipeline.images.image_reader import read_raw
     from pipeline.raw_data.groundtruth import read_rows
-    from pipeline.raw_data.image_reader import read_raw
 
     read_rows(read_raw(str(path), constants.MOST_TABLE_BYTES), "train", {"a.png"})
+
+
+def _labels(path: Path) -> None:
+    from pipeline.raw_data.image_reader import read_raw
+
+    from pipeline.tables.columns import Columns, find_columns
+    from pipeline.tables.file_index import FileIndex
+    from pipeline.tables.reader import read_table
+    from pipeline.tables.rows import labelled_rows
+
+    content, index = read_raw(str(path), constants.MOST_TABLE_BYTES), FileIndex({"a.png"})
+    table = read_table(content, "t.jsonl" if content.startswith(b"{") else "t.csv")
+    columns = find_columns(table, index)
+    if isinstance(columns, Columns):
+        labelled_rows(table, columns, index)
 
 
 def _log(path: Path) -> None:
@@ -136,6 +158,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "json": _json,
     "record": _record,
     "table": _table,
+    "labels": _labels,
     "log": _log,
     "state": _state,
 }

@@ -23,14 +23,14 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "a raw dataset is read once it has settled",
         "pipeline/raw_data/ingestion.py",
-        "stable = time.monotonic() - state.since >= self.options.settle",
+        "stable = time.monotonic() >= state.settles_at(self.options.settle)",
         "stable = True",
         "half_copies",
     ),
     _mutant(
         "a raw dataset is looked at again while it is published",
         "pipeline/raw_data/ingestion.py",
-        "            if scan(folder) != scanned:\n",
+        "            if scan_again(folder).folders != look.folders:\n",
         "            if False:\n",
         "changes",
     ),
@@ -43,8 +43,8 @@ WHAT_IS_DROPPED_IN = (
     ),
     _mutant(
         "an image without a row is missed",
-        "pipeline/raw_data/raw_dataset.py",
-        "if unlisted := sorted(images - listed):",
+        "pipeline/raw_data/groundtruth.py",
+        "if unlisted := sorted(plain - {row.file for row in rows}):",
         "if unlisted := []:",
         "half_copies any_csv",
     ),
@@ -86,8 +86,8 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "where the kernel allows no watch, the stage looks all the same",
         "pipeline/stage/folder_watch.py",
-        "        except OSError as error:\n            place = Path(",
-        "        except FileNotFoundError as error:\n            place = Path(",
+        "        except OSError as error:\n            where = Path(",
+        "        except FileNotFoundError as error:\n            where = Path(",
         "lost_events",
     ),
     _mutant(
@@ -114,8 +114,8 @@ WHAT_IS_DROPPED_IN = (
     _mutant(
         "damaged images are said, not ingested",
         "pipeline/raw_data/raw_dataset.py",
-        "    if damaged:\n        raise RawDatasetError(damaged)\n",
-        "",
+        "    if problems:\n        raise RawDatasetError(problems)\n    return left_out\n",
+        "    return left_out\n",
         "half_copies bad_among_good",
     ),
     _mutant(
@@ -127,9 +127,10 @@ WHAT_IS_DROPPED_IN = (
     ),
     _mutant(
         "raw data is only read",
-        "pipeline/raw_data/raw_dataset.py",
-        "    split = Split()\n    try:\n",
-        "    split = Split()\n    try:\n        os.utime(folder)\n",
+        "pipeline/raw_data/folder_scan.py",
+        "        scanned = self.folders[path] = ScannedFolder()\n",
+        "        scanned = self.folders[path] = ScannedFolder()\n"
+        "        os.utime(self.root / path)\n",
         "raw_data",
     ),
 )
@@ -177,12 +178,12 @@ WHAT_GOES_WRONG = (
         "a dataset is written first, recorded second",
         "pipeline/raw_data/ingestion.py",
         """
-            self.writer.publish(folder, raw, began, check)
-            self.writer.note(folder, state.fingerprint, content=raw.digest)
+        self.writer.publish(path, state.layout, raw, began, check)
+        self.writer.note(path, state.fingerprint, content=raw.digest)
 """,
         """
-            self.writer.note(folder, state.fingerprint, content=raw.digest)
-            self.writer.publish(folder, raw, began, check)
+        self.writer.note(path, state.fingerprint, content=raw.digest)
+        self.writer.publish(path, state.layout, raw, began, check)
 """,
         "kill",
     ),
@@ -190,12 +191,12 @@ WHAT_GOES_WRONG = (
         "a report is written first, recorded second",
         "pipeline/analysis/checkpoint_analysis.py",
         """
-        retry_until_disk_works(lambda: self._write(results), log.error, self.once)
+        self.stage.retry(lambda: self._write(results))
         self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
 """,
         """
         self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
-        retry_until_disk_works(lambda: self._write(results), log.error, self.once)
+        self.stage.retry(lambda: self._write(results))
 """,
         "kill",
     ),
@@ -256,7 +257,7 @@ WHAT_GOES_WRONG = (
     _mutant(
         "what an epoch draws by chance depends on the seed and its number alone",
         "pipeline/training/fitting.py",
-        'draw = np.random.default_rng([self.settings["seed"], epoch])',
+        "draw = np.random.default_rng([self.settings.seed, epoch])",
         "draw = np.random.default_rng()",
         "killed_training",
     ),
@@ -269,7 +270,7 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "an image that cannot be read for now is no damaged one",
-        "pipeline/raw_data/image_reader.py",
+        "pipeline/images/image_reader.py",
         "            if error.errno in TRANSIENT_ERRNOS:\n                raise\n",
         "",
         "failing_calls",
@@ -333,47 +334,64 @@ WHAT_GOES_WRONG = (
 )
 WHAT_IS_LET_IN = (
     _mutant(
-        "a row has two cells",
-        "pipeline/raw_data/groundtruth.py",
-        """
-    if len(cells) != 2:
-        columns =""",
-        """
-    if len(cells) < 2:
-        columns =""",
+        "a row has as many cells as the others",
+        "pipeline/tables/rows.py",
+        "if len(cells) != columns.width:",
+        "if len(cells) < columns.width:",
         "any_csv",
     ),
     _mutant(
         "no image is listed twice",
         "pipeline/raw_data/groundtruth.py",
-        "if row and (earlier := first_seen.setdefault(row.file, number)) != number:",
-        "if row and (earlier := number) != number:",
+        "if (earlier := first_seen.setdefault(row.file, number)) != number:",
+        "if (earlier := number) != number:",
         "any_csv",
     ),
     _mutant(
-        "a number that is no label is no name either",
-        "pipeline/raw_data/groundtruth.py",
-        "if not INTEGER.fullmatch(label) and _is_number(label):",
-        "if False:",
+        "a row has a label",
+        "pipeline/tables/rows.py",
+        "        if not label:\n",
+        "        if False:\n",
         "any_csv",
     ),
     _mutant(
         "a path names the row's own split",
-        "pipeline/raw_data/groundtruth.py",
-        "if len(parts) > 1 and parts[-2] != split:",
-        "if False:",
+        "pipeline/tables/rows.py",
+        "elif strict and self.index.is_elsewhere(cell):",
+        "elif False:",
         "any_csv",
     ),
     _mutant(
-        "of a path, the bare name counts",
-        "pipeline/raw_data/groundtruth.py",
-        'return Row(number, parts[-1], label), ""',
-        'return Row(number, file, label), ""',
-        "outside any_csv",
+        "a link is followed only where it ends inside",
+        "pipeline/raw_data/folder_scan.py",
+        "if stat.S_ISREG(status.st_mode) and target.startswith(self.allowed):",
+        "if stat.S_ISREG(status.st_mode):",
+        "outside",
+    ),
+    _mutant(
+        "a table's separator is found in it",
+        "pipeline/tables/reader.py",
+        'SEPARATORS = ",;\\t|"',
+        'SEPARATORS = ",\\t|"',
+        "any_csv",
+    ),
+    _mutant(
+        "a table's encoding is told by its mark",
+        "pipeline/tables/reader.py",
+        '    (codecs.BOM_UTF16_LE, "utf-16"),\n',
+        "",
+        "any_csv",
+    ),
+    _mutant(
+        "only files that are there come out of a table",
+        "pipeline/tables/file_index.py",
+        "if joined in self.paths and is_image(joined):",
+        "if is_image(joined):",
+        "fuzz",
     ),
     _mutant(
         "no link is followed to an image",
-        "pipeline/raw_data/image_reader.py",
+        "pipeline/images/image_reader.py",
         "os.O_RDONLY | os.O_NOFOLLOW)",
         "os.O_RDONLY)",
         "outside",
@@ -393,15 +411,155 @@ WHAT_IS_LET_IN = (
         "only_files",
     ),
     _mutant(
+        "no member leads upwards",
+        "pipeline/raw_data/archives.py",
+        '    elif ".." in parts:\n',
+        "    elif False:\n",
+        "archives",
+    ),
+    _mutant(
+        "no member has an absolute name",
+        "pipeline/raw_data/archives.py",
+        '    elif name.startswith("/") or DRIVE.match(name):\n',
+        "    elif False:\n",
+        "archives",
+    ),
+    _mutant(
+        "no member has a backslash in its name",
+        "pipeline/raw_data/archives.py",
+        '    elif "\\\\" in name:\n',
+        "    elif False:\n",
+        "archives",
+    ),
+    _mutant(
+        "no member has a control character in its name",
+        "pipeline/raw_data/archives.py",
+        "    if CONTROL.search(name):\n",
+        "    if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "a member is a file or a folder",
+        "pipeline/raw_data/archives.py",
+        "        if member.what not in (FILE, FOLDER):\n",
+        "        if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "no member differs from another in case or Unicode form alone",
+        "pipeline/raw_data/archives.py",
+        "key = part.lower() if part.isascii() else _folded(part)",
+        "key = part",
+        "archives",
+    ),
+    _mutant(
+        "no member is in an archive twice",
+        "pipeline/raw_data/archives.py",
+        "            elif known[1] is None or not is_folder:\n",
+        "            elif False:\n",
+        "archives",
+    ),
+    _mutant(
+        "an archive gives no more bytes than are allowed",
+        "pipeline/raw_data/archives.py",
+        "        if size > self.most_bytes:\n",
+        "        if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "a tar is read to its end before a byte is written",
+        "pipeline/raw_data/archives.py",
+        "        for _ in _tar_contents(descriptor, names, progress):\n",
+        "        names.files = 1\n        for _ in ():\n",
+        "archives",
+    ),
+    _mutant(
+        "what was begun of an archive is removed",
+        "pipeline/raw_data/archives.py",
+        "        shutil.rmtree(partial, ignore_errors=True)\n        raise\n",
+        "        raise\n",
+        "archives",
+    ),
+    _mutant(
+        "no members of a zip overlap",
+        "pipeline/archive_formats/zip_reader.py",
+        "        if member.start < end:\n",
+        "        if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "both headers of a zip's member say the same",
+        "pipeline/archive_formats/zip_reader.py",
+        "    if (\n        (signature, method, length)",
+        "    if False and (\n        (signature, method, length)",
+        "archives",
+    ),
+    _mutant(
+        "a zip's directory ends where its end begins",
+        "pipeline/archive_formats/zip_reader.py",
+        "    if start + size != end:\n",
+        "    if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "a zip's member has the length that the directory says",
+        "pipeline/archive_formats/zip_reader.py",
+        "    if given != member.size:\n",
+        "    if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "a zip's member has the checksum that the directory says",
+        "pipeline/archive_formats/zip_reader.py",
+        "    if crc != member.crc:\n",
+        "    if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "a zip's member is not encrypted",
+        "pipeline/archive_formats/zip_reader.py",
+        "        if flags & ENCRYPTED:\n",
+        "        if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "the checksum of a tar's header fits",
+        "pipeline/archive_formats/tar_reader.py",
+        "    if _number(header[148:156]) != checksum:\n",
+        "    if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "no header of a tar takes more memory than is allowed",
+        "pipeline/archive_formats/tar_reader.py",
+        "            if size > MOST_HEADER:\n",
+        "            if False:\n",
+        "archives",
+    ),
+    _mutant(
+        "a compressed tar is decompressed to its end",
+        "pipeline/archive_formats/tar_reader.py",
+        "    stream.expect_zeros()\n",
+        "    pass\n",
+        "archives",
+    ),
+    _mutant(
+        "what is compressed ends",
+        "pipeline/archive_formats/tar_reader.py",
+        '                    raise Damaged("it ends too soon")\n',
+        "                    return\n",
+        "archives",
+    ),
+    _mutant(
         "what is no object is read as none",
-        "pipeline/artifacts/metadata.py",
+        "pipeline/json_values.py",
         "return content if isinstance(content, dict) else {}",
         "return content",
         "any_json",
     ),
     _mutant(
         "JSON that is nested too deep is read as none",
-        "pipeline/artifacts/metadata.py",
+        "pipeline/json_values.py",
         "    except (ValueError, RecursionError):\n        return {}\n",
         "    except ValueError:\n        return {}\n",
         "any_json",
@@ -415,24 +573,24 @@ WHAT_IS_LET_IN = (
     ),
     _mutant(
         "the checksum of each chunk fits",
-        "pipeline/raw_data/png_check.py",
+        "pipeline/images/png_check.py",
         "if zlib.crc32(view[position + 4 : end]) != CHECKSUM.unpack_from(content, end)[0]:",
         "if False:",
         "true_png",
     ),
     _mutant(
         "nothing follows the end of a PNG",
-        "pipeline/raw_data/png_check.py",
+        "pipeline/images/png_check.py",
         "if position != len(content) or chunks[-1][1].nbytes:",
         "if False:",
         "true_png",
     ),
     _mutant(
-        "a PNG has no more pixels than are allowed",
-        "pipeline/raw_data/png_check.py",
-        "if header.width * header.height > constants.MAX_IMAGE_PIXELS:",
+        "an image has no more pixels than are allowed",
+        "pipeline/images/preparation.py",
+        "if width * height > largest:",
         "if False:",
-        "true_png",
+        "true_png true_images",
     ),
     _mutant(
         "a file is no larger than is allowed",
@@ -443,42 +601,99 @@ WHAT_IS_LET_IN = (
     ),
     _mutant(
         "no more is decompressed than the header says",
-        "pipeline/raw_data/png_check.py",
+        "pipeline/images/png_check.py",
         "            if size > expected:",
         "            if False:",
         "true_png",
     ),
     _mutant(
         "the pixels are whole, with their checksum",
-        "pipeline/raw_data/png_check.py",
+        "pipeline/images/png_check.py",
         "if size < expected or not stream.eof:",
         "if size < expected:",
         "true_png",
     ),
     _mutant(
         "each row has a filter that there is",
-        "pipeline/raw_data/png_check.py",
+        "pipeline/images/png_check.py",
         "if not header.interlace and rows[:: header.size // header.height].strip(FILTERS):",
         "if False:",
         "true_png",
     ),
     _mutant(
         "a palette is no longer than the depth allows",
-        "pipeline/raw_data/png_check.py",
+        "pipeline/images/png_check.py",
         "if colours > 2**depth:",
         "if False:",
         "true_png",
     ),
     _mutant(
         "no pixel points beyond the palette",
-        "pipeline/raw_data/image_reader.py",
+        "pipeline/images/image_decoder.py",
         "if header.colours and image.getextrema()[1] >= header.colours:",
         "if False:",
         "true_png",
     ),
     _mutant(
+        "a JPEG has its end",
+        "pipeline/images/jpeg_check.py",
+        """
+    if not found:
+        raise ImageError("is cut off: it has no end (EOI)")
+    start = found.end()
+""",
+        """
+    if not found:
+        return EOI, position, position
+    start = found.end()
+""",
+        "true_images",
+    ),
+    _mutant(
+        "a WebP is as long as it says",
+        "pipeline/images/formats.py",
+        "if 8 + length > len(content):",
+        "if False:",
+        "true_images",
+    ),
+    _mutant(
+        "a BMP is as long as it says, and as its size asks for",
+        "pipeline/images/formats.py",
+        "if length > len(content):",
+        "if False:",
+        "true_images",
+    ),
+    _mutant(
+        "a GIF has its end",
+        "pipeline/images/formats.py",
+        "while (block := _byte(content, position)) != GIF_END:",
+        "while position < len(content) and (block := _byte(content, position)) != GIF_END:",
+        "true_images",
+    ),
+    _mutant(
+        "the pixels of each image in a TIFF are in it",
+        "pipeline/images/tiff_check.py",
+        "if any(start + length > len(content) for",
+        "if False and any(start + length > len(content) for",
+        "true_images",
+    ),
+    _mutant(
+        "the boxes of an AVIF are in it",
+        "pipeline/images/formats.py",
+        "if max(end for *_, end in _boxes(content, 0, len(content))) > len(content):",
+        "if False:",
+        "true_images",
+    ),
+    _mutant(
+        "images that do not decode together are decoded alone",
+        "pipeline/images/image_stacks.py",
+        "if unfinished >= 0 or error:",
+        "if False:",
+        "true_images",
+    ),
+    _mutant(
         "chunks are in their order",
-        "pipeline/raw_data/png_check.py",
+        "pipeline/images/png_check.py",
         "if data[-1] - data[0] != len(data) - 1:",
         "if False:",
         "true_png",
@@ -584,14 +799,14 @@ WHAT_IS_LET_IN = (
     ),
     _mutant(
         "a table that is no text is refused",
-        "pipeline/raw_data/groundtruth.py",
+        "pipeline/tables/reader.py",
         "except UnicodeDecodeError as error:",
         "except UnicodeEncodeError as error:",
         "fuzz",
     ),
     _mutant(
         "a PNG that is cut off is refused",
-        "pipeline/raw_data/png_check.py",
+        "pipeline/images/png_check.py",
         "if position + 12 > len(content):",
         "if False:",
         "fuzz true_png",
@@ -629,8 +844,8 @@ HOW_A_STAGE_LIVES = (
     _mutant(
         "a stop is heeded at once",
         "pipeline/stage/process.py",
-        "    _stop_asked.set()\n    raise KeyboardInterrupt\n",
-        "    _stop_asked.set()\n",
+        "        stop_asked.set()\n        raise KeyboardInterrupt\n",
+        "        stop_asked.set()\n",
         "stops",
     ),
     _mutant(
@@ -642,7 +857,7 @@ HOW_A_STAGE_LIVES = (
     ),
     _mutant(
         "the memory of the images is given back",
-        "pipeline/raw_data/reader_processes.py",
+        "pipeline/images/reader_processes.py",
         "        os.close(self._memory)\n",
         "",
         "long_life",

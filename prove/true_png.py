@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 import constants
-from pipeline.raw_data.image_reader import read_images
-from pipeline.raw_data.png_check import KEPT, PngError, validate_png
+from pipeline.images.image_reader import read_images
+from pipeline.images.png_check import KEPT, validate_png
+from pipeline.images.preparation import ImageError, Preparation
 from prove import Result
 from testkit import pngs as known
 from testkit.pngs import GREY, LEGAL, PALETTE, RGB, RGBA, chunk, header, png
@@ -140,7 +141,7 @@ def _passes(name: str, content: bytes, pixels: np.ndarray) -> str | None:
 def _is_refused(name: str, content: bytes) -> str | None:
     try:
         validate_png(content)
-    except PngError:
+    except ImageError:
         return None
     return f"{name}: accepted"
 
@@ -234,7 +235,9 @@ def _read(folder: Path, contents: list[bytes], size: int) -> tuple[np.ndarray, d
     for file, content in zip(files, contents, strict=True):
         (folder / file).write_bytes(content)
     images = np.zeros((len(files), size, size, 3), np.uint8)
-    return images, read_images(str(folder), files, size, images.reshape(-1).data).damaged
+    return images, read_images(
+        str(folder), files, Preparation(size), images.reshape(-1).data
+    ).damaged
 
 
 def _palettes(folder: Path) -> Iterator[partial]:
@@ -253,7 +256,7 @@ def _palettes(folder: Path) -> Iterator[partial]:
                     f"{size} x {size}, depth {depth}, interlace {interlace}, {highest} of {count}"
                 )
                 true = highest < count <= 2**depth
-                pixels = known.as_rgb(indexes, depth, PALETTE, palette) if true else None
+                pixels = known.on_white(indexes, depth, PALETTE, palette) if true else None
                 yield partial(_is_read, name, folder, content, pixels)
 
 
@@ -282,5 +285,7 @@ def _large(folder: Path) -> Iterator[partial]:
 def _is_too_large(name: str, path: Path) -> str | None:
     with open(path, "wb") as file:
         file.truncate(constants.MAX_IMAGE_BYTES + 1)
-    damaged = read_images(str(path.parent), [path.name], 1, memoryview(bytearray(3))).damaged
+    damaged = read_images(
+        str(path.parent), [path.name], Preparation(1), memoryview(bytearray(3))
+    ).damaged
     return None if "are allowed" in damaged[0] else f"{name}: {damaged}"

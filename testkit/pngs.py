@@ -9,8 +9,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from pipeline.raw_data import png_check
-from pipeline.raw_data.png_check import PngError, validate_png, without_extras
+from pipeline.images import png_check
+from pipeline.images.png_check import validate_png, without_extras
+from pipeline.images.preparation import ImageError
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
@@ -120,6 +121,13 @@ def as_rgb(samples: np.ndarray, depth: int, colour: int, palette: bytes) -> np.n
     return eight[..., :3].astype(np.uint8)
 
 
+def on_white(samples: np.ndarray, depth: int, colour: int, palette: bytes) -> np.ndarray:
+    """What a palette picture that `written` wrote shows on white: its first colour is half transparent."""
+    pixels = as_rgb(samples, depth, colour, palette).astype(int)
+    alpha = np.where(samples == 0, 0x80, 255)
+    return ((pixels * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
 def decoded(content: bytes) -> np.ndarray:
     """What Pillow makes of it, as uint8 (height, width, 3)."""
     with Image.open(BytesIO(content), formats=["PNG"]) as image:
@@ -171,7 +179,7 @@ def passes_unchanged(content: bytes, pixels: np.ndarray) -> bool:
     """Whether it is accepted. It fails if it is, with another size or with other pixels."""
     try:
         size = validate_png(content)[0][:2]
-    except PngError as error:
+    except ImageError as error:
         assert len(str(error)) > 5
         return False
     assert size == (pixels.shape[1], pixels.shape[0])

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import data_ingestion
-from pipeline.stage import process
 from pipeline.stage.log_lines import LogLines, log
+from pipeline.stage.process import Stage
 from pipeline.stage.status import Status
 from testkit.processes import Process
 from testkit.raw_datasets import make_raw_dataset
@@ -51,6 +51,12 @@ def data(tmp_path: Path) -> Path:
     """A data folder with an empty raw_dataset in it."""
     (tmp_path / "data" / "raw_dataset").mkdir(parents=True)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """What `run_stage` hands to the parts of a stage that does what is waiting, then stops."""
+    return Stage(once=True)
 
 
 @pytest.fixture
@@ -94,7 +100,6 @@ def process_as_before():
     speak_as_at_first()
     yield
     speak_as_at_first()
-    process._stop_asked.clear()
     for number, handler in signals.items():
         signal.signal(number, handler)
 
@@ -104,9 +109,9 @@ def told(monkeypatch):
     """What a stage in this process tells its status: doing what, and how far it is."""
     lines, say = [], Status.update
 
-    def listen(self, doing, progress=""):
+    def listen(self, doing, progress="", tasks=()):
         lines.append((doing, progress))
-        say(self, doing, progress)
+        say(self, doing, progress, tasks)
 
     monkeypatch.setattr(Status, "update", listen)
     return lines

@@ -17,9 +17,11 @@ import data_ingestion
 from helper import sha256_of
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.ledger import entries_in
-from pipeline.raw_data import image_reader, raw_dataset
+from pipeline.images import image_reader
+from pipeline.raw_data import groundtruth
 from pipeline.raw_data import ingestion as module
 from pipeline.stage.log_lines import start_logging
+from pipeline.stage.process import Stage
 from testkit.raw_datasets import make_raw_dataset
 
 
@@ -40,7 +42,7 @@ def ingestion(data):
     options.data = data
     (data / "dataset").mkdir()
     start_logging("ingestion")
-    return module.Ingestion(data / "raw_dataset", options)
+    return module.Ingestion(data / "raw_dataset", options, Stage())
 
 
 def test_the_dataset_is_exactly_in_its_format(data):
@@ -200,7 +202,7 @@ def test_dying_between_result_and_record_gives_no_second_result(data):
     (data / "dataset").mkdir()
     options = data_ingestion.parse(["--data", str(data), "--settle", "0"])
     options.data = data
-    dying = module.Ingestion(data / "raw_dataset", options)
+    dying = module.Ingestion(data / "raw_dataset", options, Stage())
 
     def die(*_, **__):
         raise KeyboardInterrupt
@@ -253,10 +255,13 @@ def test_the_table_beside_a_dataset_names_the_file_of_each_image(data):
     with open(path.with_suffix(".csv"), newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["split"], row["index"], row["file"], row["class"]) for row in rows] == [
-        ("test", "0", "000000.png", "blue"),
-        ("test", "1", "'-1.png", "green"),  # no formula, wherever it is opened
-        ("test", "2", "000002.png", "red"),
-        *(("train", str(i), f"{i:06d}.png", ["blue", "green", "red"][i % 3]) for i in range(6)),
+        ("test", "0", "test/000000.png", "blue"),
+        ("test", "1", "test/-1.png", "green"),
+        ("test", "2", "test/000002.png", "red"),
+        *(
+            ("train", str(i), f"train/{i:06d}.png", ["blue", "green", "red"][i % 3])
+            for i in range(6)
+        ),
     ]
     for row in rows:
         image = dataset[row["split"]]["img"][int(row["index"])]
@@ -298,13 +303,17 @@ def test_a_change_that_changes_nothing_of_what_is_missing_is_not_said_again(
     assert capsys.readouterr().out.count("not whole") == 1
 
 
-def test_while_a_copy_goes_on_it_is_not_chatty(data, ingestion, capsys):
+@pytest.mark.parametrize(("again", "lines"), [(1000, 0), (0, 20)], ids=["short", "long"])
+def test_a_copy_that_goes_on_is_said_to_be_not_whole_only_if_it_takes_long(
+    data, ingestion, capsys, monkeypatch, again, lines
+):
+    monkeypatch.setattr(constants, "SAY_AGAIN", again)
     ingestion.options.settle = 60
     folder = make_raw_dataset(data / "raw_dataset" / "colours")
     for path in sorted((folder / "train").glob("*.png"))[:20]:
         path.unlink()
         ingestion.look()
-    assert capsys.readouterr().out.count("not whole") == 1
+    assert capsys.readouterr().out.count("not whole") == lines
 
 
 def test_nothing_is_read_before_it_has_settled(data, ingestion):
@@ -325,9 +334,9 @@ def test_what_has_settled_is_looked_at_again_only_if_it_may_have_changed(
     ingestion.look()
     scan, seen = module.scan, []
 
-    def seeing(place):
-        seen.append(place)
-        return scan(place)
+    def seeing(folder, *arguments):
+        seen.append(folder)
+        return scan(folder, *arguments)
 
     monkeypatch.setattr(module, "scan", seeing)
     ingestion.look(set())
@@ -433,19 +442,11 @@ def test_a_bad_raw_dataset_is_tried_again_when_it_changes_and_not_before(data, c
         ),
         (
             lambda f: _append(f, "000001.png,1"),
-            "train/groundtruth.csv, row 62: 000001.png is listed in row 3 already. Delete one of",
-        ),
-        (
-            lambda f: _replace(f, "000001.png,1", "000001.png,-1"),
-            'train/groundtruth.csv, row 3: "-1" is no label.',
-        ),
-        (
-            lambda f: _replace(f, "000001.png,1", "000001.png,cat"),
-            'train/groundtruth.csv, row 3: the label "cat" is a name, most others are numbers.',
+            "train/groundtruth.csv: 1 row names a file a second time, first 000001.png (row 62, before in",
         ),
         (
             lambda f: _replace(f, "000001.png,1", "000001.png"),
-            'train/groundtruth.csv, row 3: 1 column, expected "file,label".',
+            'train/groundtruth.csv: 1 row does not have 2 cells, first row 3 (1 cell: "000001.png").',
         ),
         (
             lambda f: (f / "test" / "groundtruth.csv").write_text("file,label\n"),
@@ -453,7 +454,7 @@ def test_a_bad_raw_dataset_is_tried_again_when_it_changes_and_not_before(data, c
         ),
         (
             lambda f: _replace(f, "000001.png,1", "000001.png,7", split="test"),
-            'test/groundtruth.csv, row 3: no training image has the label "7".',
+            'test: no training image has the label "7" (1 image, first test/000001.png, row 3).',
         ),
         (lambda f: shutil.rmtree(f / "test"), "test: there is no folder test/ yet."),
     ],
@@ -498,13 +499,13 @@ def test_what_spoils_results_silently_is_a_warning_in_log_and_description(data, 
     }
 
 
-def test_an_archive_dropped_in_gets_a_hint(data, capsys):
-    (data / "raw_dataset" / "photos.zip").write_bytes(b"PK")
+def test_a_file_that_is_no_archive_gets_a_hint(data, capsys):
+    (data / "raw_dataset" / "photo.jpg").write_bytes(b"x")
+    (data / "raw_dataset" / ".DS_Store").write_bytes(b"x")
     ingest(data)
-    assert (
-        "photos.zip is a file. Drop a folder with train/ and test/; unpack archives."
-        in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "photo.jpg is a file. Drop a folder of labelled images, or an archive of one" in said
+    assert ".DS_Store" not in said
 
 
 def test_a_full_disk_is_one_sentence_and_no_loss(data, ingestion, capsys, monkeypatch):
@@ -545,9 +546,9 @@ def test_a_fault_with_one_raw_dataset_stops_no_other(data, ingestion, capsys, mo
         ingestion.look()
     said = capsys.readouterr().out
     assert len(datasets(data)) == 1
-    assert "b: not whole: ZeroDivisionError: a fault" in said
+    assert "b: cannot be used: ZeroDivisionError: a fault" in said
     assert "Traceback" in said
-    assert "a: not whole: it cannot be read: Too many open files. Make it readable." in said
+    assert "a: cannot be used: it cannot be read: Too many open files. Make it readable." in said
     assert said.count("Traceback") == 1
     monkeypatch.undo()
     for _ in range(3):
@@ -593,7 +594,7 @@ def test_a_disk_error_while_reading_is_no_fault_of_the_raw_dataset(
             raise OSError(failing.pop(), "Input/output error", path)
         return read_raw(path, most)
 
-    for reader in (image_reader, raw_dataset):
+    for reader in (image_reader, groundtruth):
         monkeypatch.setattr(reader, "read_raw", read_with_an_error)
     for _ in range(4):
         ingestion.look()

@@ -122,18 +122,6 @@ def test_a_part_has_each_class_in_its_share(tmp_path, count):
         assert set(numpy.bincount(labels)) <= {count // 10, count // 10 + 1}
 
 
-def test_a_part_may_leave_fewer_over_than_there_are_classes():
-    labels = numpy.array([0] * 5 + [1] * 5 + [2] * 5)
-    order = generate_raw_dataset.stratified_order(labels, 0)
-    assert sorted(order) == list(range(15))
-    assert sorted(numpy.bincount(labels[order[:14]])) == [4, 5, 5]
-
-
-def test_a_rare_class_is_in_the_smallest_part():
-    labels = numpy.array([0] * 1000 + [1])
-    assert set(labels[generate_raw_dataset.stratified_order(labels, 3)[:2]]) == {0, 1}
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -21,9 +21,16 @@ SCRIPTS = {
 FLOORS = [
     {"constants"},
     {"helper"},
-    {"pipeline.data_folder", "pipeline.problem"},
+    {
+        "pipeline.archive_formats",
+        "pipeline.data_folder",
+        "pipeline.json_values",
+        "pipeline.problem",
+    },
     {"pipeline.stage"},
     {"pipeline.artifacts"},
+    {"pipeline.images"},
+    {"pipeline.tables"},
     {"pipeline.raw_data", "pipeline.training"},
     {"pipeline.analysis"},
     {"pipeline.web"},
@@ -31,7 +38,7 @@ FLOORS = [
 ]
 # Which modules may import a library, by the ends of their names.
 HEAVY = {
-    "tensorflow": {"keras_import", "worker", "fitting", "fused_adam"},
+    "tensorflow": {"keras_import", "worker", "fitting"},
     "tensorboard": {"tensorboard_logs"},
     "keras": {"keras_import", "cnn", "pure_cnn"},
     "matplotlib": {"drawing", "plots", "table_plots"},  # pictures, and what they share
@@ -138,7 +145,7 @@ def test_modules_and_functions_stay_readable():
         assert len(path.read_text().splitlines()) < 400, name
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                assert node.end_lineno - node.lineno < 130, f"{name}.{node.name}"
+                assert node.end_lineno - node.lineno < 121, f"{name}.{node.name}"
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         for function in functions:
             assert function.end_lineno - function.lineno < 60, f"{name}.{function.name}"

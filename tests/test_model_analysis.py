@@ -119,7 +119,7 @@ def test_the_predictions_are_those_of_the_model_on_each_test_image(data, dataset
     assert arrays["probabilities"] == pytest.approx(expected, abs=1e-6)
     assert np.array_equal(arrays["labels"], test["label"])
     assert arrays["class_names"].tolist() == ["blue", "green", "red"]
-    assert [row["file"] for row in rows] == [f"{i:06d}.png" for i in range(15)]
+    assert [row["file"] for row in rows] == [f"test/{i:06d}.png" for i in range(15)]
     assert [row["true"] for row in rows] == [arrays["class_names"][i] for i in test["label"]]
     assert [row["predicted"] for row in rows] == [
         arrays["class_names"][i] for i in expected.argmax(1)
@@ -381,7 +381,21 @@ def test_a_damaged_checkpoint_is_noticed(data, dataset, capsys):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert analyze(data) == 1
-    assert "is damaged: its SHA-256 is not the one in" in capsys.readouterr().out
+    sentence = "is damaged: its SHA-256 is not the one in"
+    assert sentence in capsys.readouterr().out
+    for _ in range(2):  # another process knows it, too
+        [(run, problem)] = problems(data).items()
+        assert run == dataset
+        assert sentence in problem
+        assert analyze(data) == 1
+    path.unlink()
+    assert analyze(data) == 0
+    assert problems(data) == {}
+
+
+def problems(data):
+    """What the status of analysis says is wrong, by run."""
+    return json.loads((data / "status" / "analysis.json").read_text())["problems"]
 
 
 def test_a_checkpoint_that_cannot_be_read_for_now_stops_no_other(

@@ -16,9 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import constants
 import data_ingestion
 import model_training
+from helper import shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.checkpoint import run_in
-from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.artifacts.hyperparameters import Settings
+from pipeline.artifacts.metadata import read_json
 from pipeline.training import worker
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.scheduler import Scheduler
@@ -93,7 +95,7 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
         raise ValueError("a name that cannot be written")
 
     monkeypatch.setattr(worker.tensorboard_logs, "write_hyperparameters", fail)
-    monkeypatch.setattr(worker.TrainingJob, "_clear", lambda _: None)  # it empties standard output
+    monkeypatch.setattr(worker, "clear_logs", lambda _: None)  # it empties standard output
     # TensorFlow takes this only before its first use in a process.
     monkeypatch.setattr(worker.fitting, "use_devices", lambda *_: None)
     job = {
@@ -103,7 +105,7 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
         "checkpoint": str(workplace / "run.pkl"),
         "description": {
             **dict.fromkeys(["key", "dataset", "model", "hyperparameter_set"], ""),
-            "settings": {key: setting.default for key, setting in SETTINGS.items()},
+            "settings": Settings().as_plain(),
         },
     }
     training = worker.TrainingJob(worker.Job(**job), lambda **_: None, threading.Event())
@@ -118,6 +120,16 @@ def test_it_tells_what_it_does_and_how_far_it_is(workplace, told):
     progress = [progress for what, progress in told if what == doing]
     assert list(dict.fromkeys(progress)) == ["epoch 1 of 2", "epoch 2 of 2"]
     assert told[-2:] == [("waiting", ""), ("stopped", "")]
+
+
+def test_a_run_without_validation_says_so_in_its_description(workplace):
+    (workplace / "sets" / "short.toml").write_text("epochs = 1\nvalidation_split = 0.0\n")
+    assert train(workplace) == 0
+    [path] = checkpoints(workplace)
+    run = json.loads(path.with_suffix(".json").read_text())["run"]
+    assert run["validation_images"] == 0
+    assert "No validation: validation_split is 0." in run["warnings"]["no_validation"]["text"]
+    assert run_in(safe_pickle.load(path, allow_model=True))["warnings"] == run["warnings"]
 
 
 def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
@@ -139,6 +151,7 @@ def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
         "range": [0, 255],
         "resize": "bilinear",
     }
+    assert (run["validation"], run["warnings"]) == ("drawn", {})
     content = safe_pickle.load(path, allow_model=True)
     assert content["run"] == run
     assert run_in(content) == {key: value for key, value in run.items() if value is not None}
@@ -193,14 +206,14 @@ training_state.forget = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_was_trained_since_the_checkpoints_were_listed_is_entered_once(workplace):
+def test_what_was_trained_since_the_checkpoints_were_listed_is_entered_once(workplace, stage):
     train(workplace)
     [path] = checkpoints(workplace)
     record = workplace / "data" / "model_training_settings.pkl"
     queue = RunQueue(workplace / "data", workplace / "models", workplace / "sets")
-    stage = model_training.parse(options(workplace))
-    stage.data = workplace / "data"
-    training = Scheduler(queue, SimpleNamespace(running=[]), stage)
+    chosen = model_training.parse(options(workplace))
+    chosen.data = workplace / "data"
+    training = Scheduler(queue, SimpleNamespace(running=[]), chosen, stage)
     path.rename(path.with_suffix(".aside"))
     assert len(list(training.waiting())) == 1
     path.with_suffix(".aside").rename(path)
@@ -220,6 +233,28 @@ def test_dying_between_the_checkpoint_and_the_news_of_it_is_no_failure(workplace
     assert train(workplace) == 0
     assert "started" not in capsys.readouterr().out
     assert not state.exists()
+
+
+def problems(workplace):
+    """What the status of training says is wrong, by input."""
+    return read_json(workplace / "data" / "status" / "training.json")["problems"]
+
+
+def test_why_a_run_failed_and_what_cannot_take_part_is_in_the_status_until_it_is_mended(workplace):
+    model, chosen = workplace / "models" / "tiny.py", workplace / "sets" / "short.toml"
+    model.write_text("PRIORITY = 0")
+    (workplace / "sets" / "bad.toml").write_text("epochs = 0")
+    assert train(workplace) == 1
+    run = f"{dataset_name(workplace)}__tiny__short"
+    failed, refused = problems(workplace)[run], problems(workplace)[shown(chosen.with_stem("bad"))]
+    assert "has no build_model(input_shape, num_classes)" in failed
+    assert "epochs is 0, expected a whole number, 1 or more" in refused
+    assert train(workplace) == 1  # another process knows it, too
+    assert problems(workplace)[run] == failed
+    model.write_text(TINY)
+    (workplace / "sets" / "bad.toml").unlink()
+    assert train(workplace) == 0
+    assert problems(workplace) == {}
 
 
 def test_an_edited_set_makes_a_run_with_a_name_of_its_own(workplace):

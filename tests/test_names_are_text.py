@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from io import StringIO
 
 import numpy as np
@@ -43,6 +44,8 @@ LABELS = [
     "cafe\u0301",
     '"quoted", with a comma',
 ]
+# As the classes are called: a name is the same in every Unicode form.
+CLASSES = [unicodedata.normalize("NFC", label) for label in LABELS]
 NAMES = {  # of images, by their number; a row of a groundtruth.csv is one line, without spaces around
     0: "=cmd|' C calc'!A0.png",
     1: "+1.png",
@@ -122,10 +125,10 @@ def test_each_json_is_whole_and_has_the_labels_as_they_are(chain):
     found = {path: json.loads(path.read_bytes()) for path in data.rglob("*.json")}
     assert len(found) == 2 + 2 + 2 + 2 + 3  # datasets, checkpoints, reports, cross tests, stages
     for path in (data / "dataset").glob("*.json"):
-        assert found[path]["class_names"] == sorted(LABELS)
-        assert list(found[path]["images_per_class"]["train"]) == sorted(LABELS)
+        assert found[path]["class_names"] == sorted(CLASSES)
+        assert list(found[path]["images_per_class"]["train"]) == sorted(CLASSES)
     for path in (data / "model_analysis_results").glob("*.json"):
-        assert [one["class"] for one in found[path]["classes"]] == sorted(LABELS)
+        assert [one["class"] for one in found[path]["classes"]] == sorted(CLASSES)
         assert (found[path]["trained"]["model"], found[path]["trained"]["hyperparameter_set"]) == (
             MODEL,
             SET,
@@ -161,10 +164,10 @@ def test_the_predictions_name_each_file_and_class(chain):
     for path in results.glob("predictions_*.csv"):
         rows = list(csv.DictReader(StringIO(path.read_text())))
         assert [row["file"] for row in rows] == names
-        assert [row["true"] for row in rows] == [as_cell(label) for label in LABELS]
+        assert [row["true"] for row in rows] == [as_cell(label) for label in CLASSES]
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-            assert arrays["class_names"].tolist() == sorted(LABELS)
-            assert [arrays["class_names"][label] for label in arrays["labels"]] == LABELS
+            assert arrays["class_names"].tolist() == sorted(CLASSES)
+            assert [arrays["class_names"][label] for label in arrays["labels"]] == CLASSES
 
 
 def test_each_picture_shows_all_within_its_margins(chain):

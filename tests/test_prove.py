@@ -168,10 +168,10 @@ def test_no_proof_is_tried_while_a_mutant_does_not_fit(monkeypatch, capsys):
 
 
 GUARDED = Mutant(
-    "a path is bare",
-    "pipeline/raw_data/groundtruth.py",
-    "parts[-1], label)",
-    "file, label)",
+    "a link ends inside",
+    "pipeline/raw_data/folder_scan.py",
+    "if stat.S_ISREG(status.st_mode) and target.startswith(self.allowed):",
+    "if stat.S_ISREG(status.st_mode):",
     ("outside",),
 )
 HARMLESS = Mutant("nothing", "constants.py", 'VERSION = "', 'VERSION = "1', ("outside",))
@@ -189,7 +189,7 @@ def test_a_proof_that_stays_green_or_fails_is_exit_status_1(monkeypatch, capsys)
     monkeypatch.setattr(mutate, "MUTANTS", [GUARDED])
     assert mutate.main(["outside"]) == 0
     [_, _, row, _, total] = capsys.readouterr().out.splitlines()
-    assert row.startswith("| a path is bare | `pipeline/raw_data/groundtruth.py` | outside | ")
+    assert row.startswith("| a link ends inside | `pipeline/raw_data/folder_scan.py` | outside | ")
     assert row.endswith(" of 84 |")
     assert total.startswith("1 mutants, 0 proofs that did not notice, ")
     monkeypatch.setattr(mutate, "MUTANTS", [HARMLESS, BROKEN])

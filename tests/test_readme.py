@@ -1,5 +1,6 @@
 """What the documents say is there, is there."""
 
+import random
 import re
 import shlex
 import subprocess
@@ -209,20 +210,20 @@ def test_each_figure_of_speed_was_measured():
 
 
 @pytest.mark.slow
-def test_the_lines_that_convert_pictures_give_a_raw_dataset(tmp_path):
-    program = README.split("I have my own pictures")[1].split("```python\n")[1].split("```")[0]
-    for number in range(20):
-        folder = tmp_path / "my_photos" / ("cat" if number < 10 else "dog")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 30), (10 * number, 0, 0)).save(folder / f"{number}.jpg")
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+def test_a_folder_of_pictures_is_moved_as_readme_says(tmp_path):
+    moving = README.split("I have my own pictures")[1].split("    mv ")[1].split("\n")[0]
     (tmp_path / "data" / "raw_dataset").mkdir(parents=True)
-    (tmp_path / "my_images").rename(tmp_path / "data" / "raw_dataset" / "my_images")
+    draw = random.Random(0)
+    for number in range(40):
+        folder = tmp_path / "my_pictures" / ("cats" if number < 20 else "dogs")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.frombytes("RGB", (40, 30), draw.randbytes(3600)).save(folder / f"{number}.jpg")
+    subprocess.run(["sh", "-ec", f"mv {moving}"], cwd=tmp_path, check=True)
     ingestion = [sys.executable, "data_ingestion.py", "--data", str(tmp_path / "data"), "--once"]
     ended = subprocess.run(
         [*ingestion, "--settle", "0"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "16 training and 4 test images of 2 classes" in ended.stdout + ended.stderr
+    assert "my_pictures: class folders, 2 classes, 40 images, " in ended.stdout + ended.stderr
 
 
 def test_each_page_of_a_folder_names_what_is_shipped():

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from models import cnn, pure_cnn
 from pipeline.artifacts.dataset import load_split
-from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.artifacts.hyperparameters import Settings
 from pipeline.training import fitting
 
 
@@ -38,7 +38,7 @@ def main(path, precision, size):
 
 
 def seconds_to_first_batch(file, train, precision, size):
-    settings = {name: setting.default for name, setting in SETTINGS.items()} | {"batch_size": size}
+    settings = Settings(batch_size=size)
     count = len(train["label"])
     places = np.arange(count * 9 // 10), np.arange(count * 9 // 10, count)
     began = time.perf_counter()

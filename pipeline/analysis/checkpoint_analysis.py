@@ -1,6 +1,6 @@
 """Which checkpoints are analyzed, and analyzing the next one."""
 
-import argparse
+import logging
 import os
 import time
 from pathlib import Path
@@ -15,38 +15,64 @@ from helper import (
 )
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.run_results import Results, Task, results_of
-from pipeline.artifacts.catalog import Catalog
+from pipeline.artifacts.catalog import Catalog, Checkpoint
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.ledger import Ledger
-from pipeline.artifacts.metadata import Report
-from pipeline.data_folder import DataFolder
-from pipeline.stage.log_lines import log
-from pipeline.stage.process import raise_if_stopping
+from pipeline.artifacts.metadata import AnalysisEntry, RunState
+from pipeline.stage.process import Stage
 from pipeline.stage.progress import counted
-from pipeline.stage.retry import retry_until_disk_works
-from pipeline.stage.status import status
+from pipeline.stage.status import Status
+
+log = logging.getLogger(__name__)
+
+
+class Problems:
+    """Why checkpoints are not analyzed, by run: in the stage's status until it is mended."""
+
+    def __init__(self, status: Status):
+        self.status = status
+        self._texts: dict[str, str] = {}
+
+    def set(self, run: str, text: str) -> bool:
+        """Returns whether this is news."""
+        if self._texts.get(run) == text:
+            return False
+        self._texts[run] = text
+        self.status.set_problems(self._texts)
+        return True
+
+    def forget(self, run: str) -> None:
+        if self._texts.pop(run, None) is not None:
+            self.status.set_problems(self._texts)
+
+    def keep(self, checkpoints: list[Checkpoint]) -> None:
+        """Forget those of all others."""
+        if self._texts:
+            for run in self._texts.keys() - {checkpoint.run for checkpoint in checkpoints}:
+                self.forget(run)
 
 
 class Analysis:
     """Which checkpoints are analyzed, and doing the next one."""
 
-    def __init__(self, catalog: Catalog, evaluator: Evaluator, options: argparse.Namespace):
-        self.catalog, self.evaluator, self.once = catalog, evaluator, options.once
-        self.data = DataFolder(options.data)
-        self.record = Ledger(self.data.analysis_record, self._analyzed_on_disk)
+    def __init__(self, catalog: Catalog, evaluator: Evaluator, stage: Stage):
+        self.catalog, self.evaluator, self.stage = catalog, evaluator, stage
+        self.data = catalog.data
+        self.record = Ledger(self.data.analysis_record, self._analyzed_on_disk, AnalysisEntry.of)
         self.all_well = True
-        self._said: dict[Path, str] = {}
+        self.problems = Problems(stage.status)
         self._not_before: dict[Path, float] = {}  # what could not be read, until when it is left
 
     def next_task(self) -> Task | None:
         """The most urgent checkpoint that is neither analyzed nor failed."""
+        self.problems.keep(self.catalog.checkpoints)
         for checkpoint in self.catalog.checkpoints:
             path = checkpoint.path
             if time.monotonic() < self._not_before.get(path, 0.0):
                 continue
             try:
                 digest = checkpoint.sha256
-                if self._is_done(digest, self.catalog.reports.get(checkpoint.run)):
+                if self._is_done(checkpoint.run, digest):
                     continue
                 _check_length(path)
                 return Task(path, digest, self.catalog.dataset_of(checkpoint))
@@ -62,7 +88,7 @@ class Analysis:
         """Test one checkpoint and write all there is to see of it, the .json last."""
         began = time.monotonic()
         log.debug("%s: started", task.run)
-        status.update(f"analyzing {task.run}")
+        self.stage.status.update(f"analyzing {task.run}")
         try:
             results = self._examine(task)
         except UserError as error:
@@ -76,12 +102,13 @@ class Analysis:
             self._not_before[task.path] = time.monotonic() + constants.RETRY
             return None
         except Exception as error:
-            raise_if_stopping()
+            self.stage.raise_if_stopping()
             # A fault of ours or of Keras: say all, and go on with the others.
             log.exception("%s: failed", task.run)
             return self._fail(task, f"{type(error).__name__}: {printable(error)[:300]}")
-        retry_until_disk_works(lambda: self._write(results), log.error, self.once)
+        self.stage.retry(lambda: self._write(results))
         self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
+        self.problems.forget(task.run)
         log.info(
             "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
             task.run,
@@ -93,15 +120,17 @@ class Analysis:
         return None
 
     def _fail(self, task: Task, reason: str) -> None:
-        raise_if_stopping()
+        self.stage.raise_if_stopping()
         log.error("%s: failed: %s", task.run, reason)
         self.all_well = False
+        self.problems.set(task.run, reason)
         self._enter(task.sha256, run=task.run, state="failed", reason=reason)
 
     def _examine(self, task: Task) -> Results:
         self.evaluator.prepare(task.path, task.sha256)
-        test = load_split(task.dataset, "test")  # meanwhile
-        with counted(len(test["img"]), "analysis  | testing", "images") as progress:
+        test = load_split(task.dataset.path, "test")  # meanwhile
+        total, status = len(test["img"]), self.stage.status
+        with counted(total, "analysis  | testing", "images", status, task.run) as progress:
             evaluation = self.evaluator.evaluate(task.path, task.sha256, test, progress)
         return results_of(task, test, evaluation)
 
@@ -112,21 +141,21 @@ class Analysis:
         write_json(self.data.report(results.report["run"]), results.report)
 
     def _enter(self, digest: str, **entry: object) -> None:
-        retry_until_disk_works(lambda: self.record.record(digest, **entry), log.error, self.once)
+        self.stage.retry(lambda: self.record.record(digest, **entry))
 
-    def _is_done(self, digest: str, report: Report | None) -> bool:
-        entry = self.record.entries.get(digest, {})
-        if entry.get("state") == "failed":
+    def _is_done(self, run: str, digest: str) -> bool:
+        entry, report = self.record.entries.get(digest), self.catalog.reports.get(run)
+        if entry and entry.state is RunState.FAILED:
             self.all_well = False
+            self.problems.set(run, entry.reason)
             return True
         if report is None or report.checkpoint_sha256 != digest:
             # A copy under another name is the same content, and its result is there already.
-            return (
-                entry.get("state") == "analyzed"
-                and self.data.report(str(entry.get("run"))).exists()
-            )
-        if not entry:  # finished just before an earlier process died
-            self._enter(digest, **_entry_of(report.run, report.accuracy))
+            if entry is None or entry.state is not RunState.ANALYZED or entry.run is None:
+                return False
+            return self.data.report(entry.run).exists()
+        if entry is None:  # finished just before an earlier process died
+            self._enter(digest, **_entry_of(run, report.accuracy))
         return True
 
     def _analyzed_on_disk(self) -> dict[str, dict]:
@@ -138,8 +167,7 @@ class Analysis:
 
     def _say_once(self, path: Path, text: str) -> None:
         self.all_well = False
-        if self._said.get(path) != text:
-            self._said[path] = text
+        if self.problems.set(path.stem, text):
             log.error("%s: %s", printable(path.stem), text)
 
 

@@ -4,6 +4,7 @@ What the tests of a model found is in on_other_datasets/<run>.json; what is not 
 tested. So dying in between costs one test, and what is deleted drops out.
 """
 
+import logging
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -17,10 +18,9 @@ from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.catalog import Catalog, Checkpoint, Dataset, Report
 from pipeline.artifacts.dataset import Kind, kind_of, load_split
 from pipeline.data_folder import state_of
-from pipeline.stage.log_lines import log
-from pipeline.stage.process import raise_if_stopping
-from pipeline.stage.retry import retry_until_disk_works
-from pipeline.stage.status import status
+from pipeline.stage.process import Stage
+
+log = logging.getLogger(__name__)
 
 # No more takes part, so that the work stays bounded however many runs there are.
 MOST_DATASETS = 10  # the newest
@@ -79,16 +79,10 @@ class CrossEvaluation:
     """Which test is due, and doing it."""
 
     def __init__(
-        self,
-        catalog: Catalog,
-        leaderboard: Leaderboard,
-        evaluator: Evaluator,
-        results: Path,
-        once: bool,
+        self, catalog: Catalog, leaderboard: Leaderboard, evaluator: Evaluator, stage: Stage
     ):
-        self.catalog, self.evaluator = catalog, evaluator
+        self.catalog, self.evaluator, self.stage = catalog, evaluator, stage
         self.participants = Participants(catalog, leaderboard)
-        self.results, self.once = results, once
         remove_partials(self.catalog.data.results_on_other_datasets)
         self.all_well = True
         self._failed: dict[tuple[Path, ...], list] = {}  # files that are no good, in that state
@@ -121,14 +115,14 @@ class CrossEvaluation:
         except UserError as error:
             self._fail(test, str(error))
         except Exception as error:
-            raise_if_stopping()
+            self.stage.raise_if_stopping()
             log.exception("%s: failed on %s", test.report.run, test.dataset.name)
             self._fail(test, f"{type(error).__name__}: {printable(error)[:300]}")
         if accuracy is None:
             blamed = self._blamed(test)
             self._failed[blamed] = states[blamed]
         else:
-            retry_until_disk_works(lambda: self._enter(test, accuracy), log.error, self.once)
+            self.stage.retry(lambda: self._enter(test, accuracy))
 
     def _is_to_do(self, test: CrossTest) -> bool:
         report, dataset = test.report, test.dataset
@@ -159,7 +153,7 @@ class CrossEvaluation:
     def _accuracy(self, test: CrossTest) -> float:
         split, sha256 = self._split_of(test.dataset), test.report.checkpoint_sha256
         evaluation = self.evaluator.evaluate(
-            test.checkpoint, sha256, split, lambda _: status.heartbeat()
+            test.checkpoint, sha256, split, lambda _: self.stage.status.heartbeat()
         )
         predicted = evaluation.probabilities.argmax(1)
         accuracy = float((predicted == split["label"]).mean())
@@ -186,7 +180,7 @@ class CrossEvaluation:
         write_json(self.catalog.data.report_on_other_datasets(report.run), content)
 
     def _fail(self, test: CrossTest, reason: str) -> None:
-        raise_if_stopping()
+        self.stage.raise_if_stopping()
         self.all_well = False
         log.error("%s: not tested on %s: %s", test.report.run, test.dataset.name, reason)
 

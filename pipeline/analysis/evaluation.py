@@ -6,6 +6,7 @@ a limit on memory and on the time without progress, and what fails there fails f
 """
 
 import json
+import logging
 import math
 import mmap
 import os
@@ -25,10 +26,11 @@ import numpy as np
 import constants
 from helper import UserError
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.metadata import json_object
+from pipeline.json_values import json_object
 from pipeline.stage import child_processes, devices
-from pipeline.stage.log_lines import log
-from pipeline.stage.status import status
+from pipeline.stage.status import Status
+
+log = logging.getLogger(__name__)
 
 # What the worker needs, and what the stage's script imports.
 PRELOAD = (
@@ -67,7 +69,8 @@ class Evaluation:
 class Evaluator:
     """Predicts with one checkpoint after the other; the last one stays loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: Status) -> None:
+        self.status = status
         self._worker: _Worker | None = None
 
     def __enter__(self) -> "Evaluator":
@@ -85,7 +88,7 @@ class Evaluator:
         if not self._works_on(sha256):
             self.forget()
             child_processes.start(PRELOAD)
-            self._worker = _Worker(checkpoint, sha256)
+            self._worker = _Worker(checkpoint, sha256, self.status)
 
     def holds(self, sha256: str) -> bool:
         """Whether the checkpoint with that digest is loaded."""
@@ -148,8 +151,8 @@ class Evaluator:
 class _Worker:
     """A process that has `checkpoint` loaded, or loads it."""
 
-    def __init__(self, checkpoint: Path, sha256: str):
-        self.checkpoint, self.sha256 = checkpoint, sha256
+    def __init__(self, checkpoint: Path, sha256: str, status: Status):
+        self.checkpoint, self.sha256, self.status = checkpoint, sha256, status
         self.loaded: dict | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="evaluation-")
         self._connection, theirs = child_processes.context.Pipe()
@@ -233,7 +236,7 @@ class _Worker:
                     if self._connection.poll():
                         return self._connection.recv_bytes(most)
                 raise _Failed(self._reason_of_death())
-            status.heartbeat()
+            self.status.heartbeat()
         seconds = constants.EVALUATION_SILENCE
         raise EvaluationError(f"testing it made no progress for {seconds:g} s, so it was ended.")
 

@@ -6,11 +6,11 @@ Told from the reports on disk, so a report that comes, changes or goes changes t
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 from pipeline.analysis.summary_files import SummaryFiles
 from pipeline.artifacts.catalog import Catalog, Report
 from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.stage.process import Stage
 from pipeline.stage.text import count, figure, percent
 
 # The picture has room for this much; the table has all.
@@ -28,16 +28,17 @@ class Standing:
 
 
 class Leaderboard:
-    def __init__(self, catalog: Catalog, results: Path, once: bool):
-        self.catalog, self.files = catalog, SummaryFiles(results, "leaderboard", once)
+    def __init__(self, catalog: Catalog, stage: Stage):
+        self.catalog = catalog
+        self.files = SummaryFiles(catalog.data.results, "leaderboard", stage)
         self.standings: list[Standing] = []
-        self._seen: tuple = None, None
+        self._ranked: tuple = None, None
 
     def update(self) -> None:
         """Bring the files in step with the reports on disk."""
         reports, datasets = self.catalog.reports, self.catalog.datasets
-        if reports is not self._seen[0] or datasets != self._seen[1]:
-            self._seen = reports, datasets
+        if reports is not self._ranked[0] or datasets != self._ranked[1]:
+            self._ranked = reports, datasets
             self.standings = standings(self.catalog)
         content = self.standings
         self.files.sync(content, lambda: lines(content), lambda: draw(content))
@@ -52,11 +53,11 @@ def standings(catalog: Catalog) -> list[Standing]:
     for sha256, reports in groups.items():
         names = {report.dataset for report in reports}
         time, name = max((catalog.time_of(name), name) for name in names)
-        found[time, name, sha256] = Standing(name, sorted(reports, key=_place))
+        found[time, name, sha256] = Standing(name, sorted(reports, key=_rank))
     return [found[key] for key in sorted(found, reverse=True)]
 
 
-def _place(report: Report) -> tuple:
+def _rank(report: Report) -> tuple:
     """The fewer mistakes, the smaller the loss, the smaller the model, the better."""
     unknown = float("inf")
     loss = unknown if report.loss is None else report.loss
@@ -69,7 +70,7 @@ def lines(content: list[Standing]) -> list[dict]:
     return [
         {
             "dataset": standing.dataset,
-            "place": place,
+            "place": rank,
             "run": report.run,
             "model": report.model,
             "hyperparameter_set": report.hyperparameter_set,
@@ -81,7 +82,7 @@ def lines(content: list[Standing]) -> list[dict]:
             **{f"settings.{name}": report.settings.get(name) for name in settings},
         }
         for standing in content
-        for place, report in enumerate(standing.reports, 1)
+        for rank, report in enumerate(standing.reports, 1)
     ]
 
 
@@ -121,7 +122,7 @@ def draw(content: list[Standing]) -> bytes:
         table_plots.Section(
             part.dataset,
             note(part.reports, len(whole.reports) - len(part.reports)),
-            [cells(place, report, settings) for place, report in enumerate(part.reports, 1)],
+            [cells(rank, report, settings) for rank, report in enumerate(part.reports, 1)],
             [[report.accuracy] for report in part.reports],
         )
         for part, whole in zip(shown, content, strict=False)
@@ -150,10 +151,10 @@ def note(reports: list[Report], left: int) -> str:
     return "; ".join(notes)
 
 
-def cells(place: int, report: Report, settings: list[str]) -> list[str]:
+def cells(rank: int, report: Report, settings: list[str]) -> list[str]:
     epochs, most = report.epochs, report.settings.get("epochs")
     return [
-        str(place),
+        str(rank),
         *names(report),
         percent(report.accuracy),
         figure(report.loss, ".3f"),

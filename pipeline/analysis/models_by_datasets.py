@@ -3,6 +3,7 @@
 They answer whether a model got worse or the data got harder.
 """
 
+import logging
 from dataclasses import dataclass
 
 from helper import shown
@@ -10,8 +11,9 @@ from pipeline.analysis.cross_evaluation import CrossEvaluation
 from pipeline.analysis.leaderboard import MOST_DATASETS, MOST_LINES, Standing, names
 from pipeline.analysis.summary_files import SummaryFiles
 from pipeline.artifacts.catalog import Dataset, Report
-from pipeline.stage.log_lines import log
 from pipeline.stage.text import count
+
+log = logging.getLogger(__name__)
 
 NAME = "models_by_datasets"
 TABLE = f"{NAME}.csv"
@@ -46,7 +48,9 @@ class Matrix:
 class ModelsByDatasets:
     def __init__(self, cross_evaluation: CrossEvaluation):
         self.cross_evaluation = cross_evaluation
-        self.files = SummaryFiles(cross_evaluation.results, NAME, cross_evaluation.once)
+        self.files = SummaryFiles(
+            cross_evaluation.catalog.data.results, NAME, cross_evaluation.stage
+        )
 
     def update(self) -> None:
         """Bring the files in step with what has been tested."""

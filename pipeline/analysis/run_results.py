@@ -12,10 +12,9 @@ import numpy as np
 import constants
 from pipeline.analysis import metrics
 from pipeline.analysis.evaluation import Evaluation
-from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.catalog import Dataset
 from pipeline.artifacts.dataset import class_names
 from pipeline.artifacts.image_table import file_names
-from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.stage.text import csv_of
 
 COLUMNS = ("file", "true", "predicted", "confidence", "true_probability")
@@ -29,7 +28,7 @@ class Task:
 
     path: Path
     sha256: str
-    dataset: Path
+    dataset: Dataset
 
     @property
     def run(self) -> str:
@@ -47,16 +46,16 @@ class Results:
 def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) -> Results:
     """What `evaluation` says of the images in `test`, the test split of the task's dataset."""
     probabilities, trained = evaluation.probabilities, evaluation.run
-    described = DatasetDescription.beside(task.dataset)
+    described = task.dataset.description
     names = class_names(
         probabilities.shape[1], described.class_names, trained.get("class_names", ())
     )
-    files = file_names(task.dataset, "test", test["img"])
+    files = file_names(task.dataset.path, "test", test["img"])
     report = {
         "run": task.run,
         "checkpoint_sha256": task.sha256,
-        "dataset": task.dataset.stem,
-        "dataset_sha256": trained.get("dataset_sha256") or safe_pickle.digest(task.dataset),
+        "dataset": task.dataset.name,
+        "dataset_sha256": trained.get("dataset_sha256") or task.dataset.sha256,
         "image_shape": test["img"].shape[1:],
         **metrics.score(probabilities, test["label"], names),
         "trained": trained,

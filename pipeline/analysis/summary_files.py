@@ -1,13 +1,14 @@
 """A table of many runs and its picture, kept in step with what they are to show."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from helper import read_file, whole_file
-from pipeline.stage.log_lines import log
-from pipeline.stage.process import raise_if_stopping
-from pipeline.stage.retry import retry_until_disk_works
+from pipeline.stage.process import Stage
 from pipeline.stage.text import cell
+
+log = logging.getLogger(__name__)
 
 
 class SummaryFiles:
@@ -17,8 +18,8 @@ class SummaryFiles:
     earlier process died in between.
     """
 
-    def __init__(self, folder: Path, name: str, once: bool):
-        self.table, self.picture, self.once = folder / f"{name}.csv", folder / f"{name}.png", once
+    def __init__(self, folder: Path, name: str, stage: Stage):
+        self.table, self.picture, self.stage = folder / f"{name}.csv", folder / f"{name}.png", stage
         self._content = object()  # equal to nothing: what an earlier process left is looked at once
         self._failed = False
 
@@ -44,12 +45,12 @@ class SummaryFiles:
                 return False
             files = {self.picture: draw() if content else b"", self.table: table}
         except Exception:
-            raise_if_stopping()
+            self.stage.raise_if_stopping()
             # A fault of ours: all else goes on, and there is another try when there is more to show.
             log.exception("%s: failed", self.table.name)
             self._failed = True
             return False
-        retry_until_disk_works(lambda: _write(files), log.error, self.once)
+        self.stage.retry(lambda: _write(files))
         return True
 
     def _are_there(self) -> bool:

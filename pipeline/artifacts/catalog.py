@@ -20,17 +20,26 @@ from pipeline.data_folder import DataFolder
 from pipeline.stage.log_lines import warn_once
 from pipeline.stage.text import cannot_read
 
+UNDESCRIBED_DATASET = DatasetDescription.of({})
+UNDESCRIBED_CHECKPOINT = CheckpointDescription.of({})
+
 
 @dataclass(frozen=True)
 class Dataset:
+    """A dataset and its description, which says nothing where there is none."""
+
     path: Path
     sha256: str
     changed: float
-    kind: Kind | None  # None without a description
+    description: DatasetDescription
 
     @cached_property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def kind(self) -> Kind | None:
+        return self.description.kind
 
 
 @dataclass(frozen=True)
@@ -38,12 +47,7 @@ class Checkpoint:
     """A trained model and what it was made from; without a description, as its name says."""
 
     path: Path
-    described_sha256: str | None
-    dataset: str
-    dataset_sha256: str | None
-    model: str
-    hyperparameter_set: str
-    priorities: tuple[float, float]  # of the model and of the set, when it was trained
+    description: CheckpointDescription
 
     @cached_property
     def run(self) -> str:
@@ -51,13 +55,18 @@ class Checkpoint:
 
     @property
     def sha256(self) -> str:
-        return self.described_sha256 or safe_pickle.digest(self.path)
+        return self.description.sha256 or safe_pickle.digest(self.path)
+
+    @cached_property
+    def dataset(self) -> str:
+        return self.description.dataset or self.run.split("__")[0]
 
     @cached_property
     def urgency(self) -> tuple:
         """The order among the runs of one dataset: as in training."""
-        model_priority, set_priority = self.priorities
-        return -model_priority, -set_priority, self.model, self.hyperparameter_set, self.path.name
+        model_priority, set_priority = self.description.priorities
+        names = self.description.model or "", self.description.hyperparameter_set or ""
+        return -model_priority, -set_priority, *names, self.path.name
 
 
 class Catalog:
@@ -73,7 +82,9 @@ class Catalog:
         self._described_datasets = Descriptions(
             self.data.datasets, lambda _, said: DatasetDescription.of(said)
         )
-        self._described_checkpoints = Descriptions(self.data.checkpoints, self._checkpoint)
+        self._described_checkpoints = Descriptions(
+            self.data.checkpoints, lambda _, said: CheckpointDescription.of(said)
+        )
         self._reports = Descriptions(self.data.results, Report.of)
         self._cross_tested = Descriptions(
             self.data.results_on_other_datasets, lambda _, said: CrossTested.of(said)
@@ -92,13 +103,13 @@ class Catalog:
         there = self.datasets.get(dataset)
         return dataset_time(dataset, there.changed if there else 0.0)
 
-    def dataset_of(self, checkpoint: Checkpoint) -> Path:
+    def dataset_of(self, checkpoint: Checkpoint) -> Dataset:
         """The dataset that a checkpoint was trained on, found by content or else by name.
 
         Raises:
             UserError: it is not there.
         """
-        name, wanted = checkpoint.dataset, checkpoint.dataset_sha256
+        name, wanted = checkpoint.dataset, checkpoint.description.dataset_sha256
         found = self.datasets.get(name)
         if found is None or wanted not in (None, found.sha256):
             same = [dataset for dataset in self.datasets.values() if dataset.sha256 == wanted]
@@ -108,7 +119,7 @@ class Catalog:
                     f" {shown(self.data.datasets)}. Put it back, or delete the checkpoint."
                 )
             found = same[0]
-        return found.path
+        return found
 
     def accuracies(self, report: Report) -> dict[str, float]:
         """Of the checkpoint of this report on other datasets, by their SHA-256."""
@@ -122,11 +133,10 @@ class Catalog:
         found = {}
         for name in _pickles(self.data.datasets):
             path = self.data.dataset(name)
-            said = described.get(name)
+            description = described.get(name, UNDESCRIBED_DATASET)
             try:
-                sha256 = (said and said.sha256) or safe_pickle.digest(path)
-                kind = said.kind if said else None
-                found[name] = Dataset(path, sha256, path.stat().st_mtime, kind)
+                sha256 = description.sha256 or safe_pickle.digest(path)
+                found[name] = Dataset(path, sha256, path.stat().st_mtime, description)
             except FileNotFoundError:
                 continue  # it went while we looked
             except OSError as error:
@@ -139,22 +149,13 @@ class Catalog:
         if self._ordered == (described, names, self.datasets):
             return self.checkpoints
         self._ordered = described, names, self.datasets
-        found = [described.get(name) or self._checkpoint(name, {}) for name in names]
+        found = [
+            Checkpoint(self.data.checkpoint(name), described.get(name, UNDESCRIBED_CHECKPOINT))
+            for name in names
+        ]
         times = {name: self.time_of(name) for name in {one.dataset for one in found}}
         by_urgency = sorted(found, key=lambda one: one.urgency)
         return sorted(by_urgency, key=lambda one: times[one.dataset], reverse=True)
-
-    def _checkpoint(self, name: str, description: dict) -> Checkpoint:
-        said = CheckpointDescription.of(description)
-        return Checkpoint(
-            self.data.checkpoint(name),
-            said.sha256,
-            said.dataset or name.split("__")[0],
-            said.dataset_sha256,
-            said.model or "",
-            said.hyperparameter_set or "",
-            said.priorities,
-        )
 
 
 def _pickles(folder: Path) -> list[str]:

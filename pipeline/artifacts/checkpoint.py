@@ -4,7 +4,7 @@ from pathlib import Path
 
 from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.metadata import list_in, names_in, scalars_in, table_in, whole_in
+from pipeline.json_values import list_in, names_in, scalars_in, table_in, whole_in
 
 
 def load_checkpoint(path: Path) -> dict:
@@ -39,6 +39,9 @@ def run_in(checkpoint: dict) -> dict:
     run["settings"] = scalars_in(said, "settings")
     run["class_names"] = list(names_in(said, "class_names")) or None
     run["input"] = _input_in(said) or None
+    warnings = table_in(said, "warnings")
+    described = {kind: scalars_in(warnings, kind) for kind in warnings}
+    run["warnings"] = described if "warnings" in said else None
     return {name: value for name, value in run.items() if value is not None}
 
 

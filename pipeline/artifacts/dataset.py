@@ -106,18 +106,3 @@ def _is_whole(images: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> bo
         and np.count_nonzero(classes) == len(classes)
         and bool((classes.max(1) == 1).all())
     )
-
-
-def hold_out(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to fit and indices to validate on, drawn so that each class gives the same fraction.
-
-    A class with a single image gives it to the fit.
-    """
-    draw = np.random.default_rng(seed)
-    fitted, held_out = [], []
-    for label in np.unique(labels):
-        places = draw.permutation(np.flatnonzero(labels == label))
-        count = min(round(len(places) * fraction), len(places) - 1)
-        held_out.append(places[:count])
-        fitted.append(places[count:])
-    return np.sort(np.concatenate(fitted)), np.sort(np.concatenate(held_out))

@@ -18,12 +18,12 @@ Parsed = TypeVar("Parsed")
 
 
 class Descriptions(Generic[Parsed]):
-    """What `tell` makes of each `<name>.json` in a folder; it returns None for what is to be left out."""
+    """What `parse` makes of each `<name>.json` in a folder; it returns None for what is to be left out."""
 
-    def __init__(self, folder: Path, tell: Callable[[str, dict], Parsed | None]):
-        self.folder, self.tell = folder, tell
+    def __init__(self, folder: Path, parse: Callable[[str, dict], Parsed | None]):
+        self.folder, self.parse = folder, parse
         self._known: dict[str, tuple[FileState, Parsed | None]] = {}
-        self._told: dict[str, Parsed] = {}
+        self._parsed: dict[str, Parsed] = {}
 
     def look(self) -> dict[str, Parsed]:
         """By name, what there is now; the same object as before if nothing changed."""
@@ -33,12 +33,14 @@ class Descriptions(Generic[Parsed]):
             known = {}
         except OSError:
             return (
-                self._told
+                self._parsed
             )  # the disk does not say for now; what it said is likelier than nothing
         if known != self._known:
             self._known = known
-            self._told = {name: told for name, (_, told) in known.items() if told is not None}
-        return self._told
+            self._parsed = {
+                name: parsed for name, (_, parsed) in known.items() if parsed is not None
+            }
+        return self._parsed
 
     def _read(self) -> Iterator[tuple[str, tuple[FileState, Parsed | None]]]:
         for file in files_in(self.folder, ".json"):
@@ -48,7 +50,7 @@ class Descriptions(Generic[Parsed]):
                 status = file.stat()
                 state = file_state(status)
                 if known is None or known[0] != state:
-                    known = state, self.tell(name, said_in(Path(file.path)))
+                    known = state, self.parse(name, said_in(Path(file.path)))
             except FileNotFoundError:
                 continue  # it went while we looked
             except OSError:

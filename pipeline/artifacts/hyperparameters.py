@@ -2,12 +2,13 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import constants
-from helper import UserError, printable, read_file, shown
+from helper import UserError, digest_of, printable, read_file, shown
 
 
 class HyperparameterError(UserError):
@@ -49,29 +50,72 @@ class Setting:
         )
 
 
-SETTINGS = {
-    "epochs": Setting(20, least=1, most=100_000),
-    "batch_size": Setting(64, least=1, most=65_536),
-    "optimizer": Setting("adam", choices=("adam", "adamw", "sgd", "rmsprop")),
-    "learning_rate": Setting(0.002, above=True, most=10.0),
-    "learning_rate_schedule": Setting("cosine", choices=("constant", "cosine")),
-    "augmentation.flip": Setting(
+def _setting(default: str | int | float, **allowed: Any) -> Any:
+    return field(default=default, metadata={"setting": Setting(default, **allowed)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a hyperparameter set, defaults filled in: how a model is trained, and how soon.
+
+    In files and records a setting has its key, which is the name here but for `augmentation.`.
+    """
+
+    epochs: int = _setting(20, least=1, most=100_000)
+    batch_size: int = _setting(64, least=1, most=65_536)
+    optimizer: str = _setting("adam", choices=("adam", "adamw", "sgd", "rmsprop"))
+    learning_rate: float = _setting(0.002, above=True, most=10.0)
+    learning_rate_schedule: str = _setting("cosine", choices=("constant", "cosine"))
+    augmentation_flip: str = _setting(
         "none", choices=("none", "horizontal", "vertical", "horizontal_and_vertical")
-    ),
-    "augmentation.shift": Setting(0.0, most=0.5),
-    "augmentation.crop": Setting(0.0, most=0.5),
-    "label_smoothing": Setting(0.1, most=1.0, below=True),
-    "weight_decay": Setting(0.0, most=1.0),
-    "validation_split": Setting(0.1, most=0.9),
-    "early_stopping_patience": Setting(6, most=100_000),
-    "precision": Setting("auto", choices=("auto", "float32", "mixed_bfloat16", "mixed_float16")),
-    "seed": Setting(0, most=2**31 - 1),
-    "priority": Setting(0, least=-1_000_000, most=1_000_000),
+    )
+    augmentation_shift: float = _setting(0.0, most=0.5)
+    augmentation_crop: float = _setting(0.0, most=0.5)
+    label_smoothing: float = _setting(0.1, most=1.0, below=True)
+    weight_decay: float = _setting(0.0, most=1.0)
+    validation_split: float = _setting(0.1, most=0.9)
+    early_stopping_patience: int = _setting(6, most=100_000)
+    precision: str = _setting(
+        "auto", choices=("auto", "float32", "mixed_bfloat16", "mixed_float16")
+    )
+    seed: int = _setting(0, most=2**31 - 1)
+    priority: int = _setting(0, least=-1_000_000, most=1_000_000)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Settings":
+        """From checked values by key; a number becomes an int or a float, as its default is."""
+        known = {name: key for name, key in KEYS.items() if key in values}
+        arguments: dict[str, Any] = {
+            name: type(SETTINGS[key].default)(values[key]) for name, key in known.items()
+        }
+        return cls(**arguments)
+
+    def as_plain(self) -> dict[str, str | int | float]:
+        """By key, as records and descriptions hold them."""
+        return {key: getattr(self, name) for name, key in KEYS.items()}
+
+    def digest(self) -> str:
+        """Of what makes a difference to the training: not the priority, nor a default spelled out."""
+        return digest_of(
+            {
+                key: value
+                for key, value in self.as_plain().items()
+                if key != "priority" and value != SETTINGS[key].default
+            }
+        )
+
+
+KEYS = {
+    setting.name: setting.name.replace("augmentation_", "augmentation.")
+    for setting in fields(Settings)
+}
+SETTINGS: dict[str, Setting] = {
+    KEYS[setting.name]: setting.metadata["setting"] for setting in fields(Settings)
 }
 
 
-def read_hyperparameters(path: Path) -> dict[str, object]:
-    """All settings of the set in `path`, defaults filled in; numbers as int or float as in SETTINGS.
+def read_hyperparameters(path: Path) -> Settings:
+    """The settings of the set in `path`.
 
     Raises:
         HyperparameterError: no TOML, an unknown key, or a value of a wrong type or out of range.
@@ -79,18 +123,15 @@ def read_hyperparameters(path: Path) -> dict[str, object]:
     content = read_file(path, constants.MOST_SET_BYTES)
     _check_dots(path, content)
     try:
-        found = tomllib.loads(content.decode("utf-8"))
+        table = tomllib.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
         raise HyperparameterError(
             f"{shown(path)} is no TOML file ({_shortened(printable(error), 200)}). Correct that line."
         ) from None
-    found = dict(_flat(found))
-    for key, value in found.items():
+    values = dict(_flat(table))
+    for key, value in values.items():
         _check(shown(path), key, value)
-    return {
-        key: type(setting.default)(found.get(key, setting.default))
-        for key, setting in SETTINGS.items()
-    }
+    return Settings.of(values)
 
 
 def _check_dots(path: Path, content: bytes) -> None:

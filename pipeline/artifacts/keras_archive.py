@@ -279,8 +279,7 @@ class _Check:
         _refuse_if(not isinstance(layers, list), "layers that are no list")
         for layer in layers:
             self.nested(self.object, layer, AT["layer"] | OPERATIONS, "name", "inbound_nodes")
-            named = isinstance(layer.get("name"), str) and NAME.fullmatch(layer["name"])
-            _refuse_if(not named, "a layer without a name")
+            _refuse_if(not _has_name(layer), "a layer without a name")
         graph = frozenset(layer["name"] for layer in layers)
         _refuse_if(len(graph) < len(layers), "two layers of one name")
         for layer in layers:
@@ -294,14 +293,22 @@ class _Check:
         calls: Any = layer.get("inbound_nodes")
         _refuse_if(not isinstance(calls, list), f"{owner} without a list of calls")
         for call in calls:
-            proper = isinstance(call, dict) and call.keys() == {"args", "kwargs"}
-            proper = proper and isinstance(call["args"], list) and isinstance(call["kwargs"], dict)
-            _refuse_if(not proper, f"an odd call of {owner}")
+            _refuse_if(not _is_call(call), f"an odd call of {owner}")
             before = self.tensors
             self.value("", call["args"], owner, graph)
             _refuse_if("class_name" in call["kwargs"], f"an odd call of {owner}")
             self.value("", call["kwargs"], owner, graph)
             _refuse_if(self.tensors == before, f"a call of {owner} without a tensor")
+
+
+def _has_name(layer: dict) -> bool:
+    return isinstance(layer.get("name"), str) and bool(NAME.fullmatch(layer["name"]))
+
+
+def _is_call(call: Any) -> bool:
+    if not isinstance(call, dict) or call.keys() != {"args", "kwargs"}:
+        return False
+    return isinstance(call["args"], list) and isinstance(call["kwargs"], dict)
 
 
 def _full_name(config: Any) -> str:

@@ -10,6 +10,7 @@ The entries are in it as JSON text, which is fast: ten thousand are rewritten in
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import islice
@@ -21,7 +22,8 @@ import constants
 from helper import UnusableFile, flush_folder, read_file, sha256_of, shown, whole_file
 from pipeline.artifacts import safe_pickle
 from pipeline.data_folder import FileState, state_of
-from pipeline.stage.log_lines import log
+
+log = logging.getLogger(__name__)
 
 MOST_STEPS = 20  # that a pickle machine takes to read a record; it takes half as many
 SEPARATOR = ",\n"  # of two entries; JSON writes the end of a line within a text otherwise

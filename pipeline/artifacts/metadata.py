@@ -4,22 +4,31 @@ Each may be anybody's, so each is read by type: what is damaged, or of another t
 project writes, counts as not said. No reader raises, whatever a file holds.
 """
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path
 
 import constants
 from helper import UnusableFile, read_file
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.data_folder import description_path
+from pipeline.json_values import (
+    file_name_in,
+    json_object,
+    list_in,
+    names_in,
+    names_of,
+    number_in,
+    scalars_in,
+    seconds_in,
+    share_in,
+    table_in,
+    text_in,
+    texts_in,
+    whole_in,
+)
 from pipeline.stage.log_lines import warn_once
 from pipeline.stage.text import cannot_read
-
-HIGHEST = 1e300  # of the numbers that can be computed with
-LONGEST = 1e12  # seconds; 30,000 years
-MOST = 2**53  # of what is counted
 
 
 class RunState(StrEnum):
@@ -54,15 +63,6 @@ def said_in(path: Path) -> dict:
         return {}
 
 
-def json_object(text: bytes) -> dict:
-    """The object that `text` spells, or {} where it spells none."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 @dataclass(frozen=True)
 class Kind:
     """What a dataset's images and classes are like: what a model has to fit."""
@@ -92,11 +92,13 @@ class DatasetDescription:
     class_names: tuple[str, ...]
     image_size: int | None
     train_images: int | None
-    warnings: dict[str, dict[str, str | float]]
+    validation_sha256: str | None  # of which these are for validation, where that is given
+    warnings: dict[str, dict]  # by kind: "count", "text" and "files"
 
     @classmethod
     def of(cls, said: dict) -> "DatasetDescription":
         warnings = table_in(said, "warnings")
+        files = {kind: {"files": texts_in(table_in(warnings, kind), "files")} for kind in warnings}
         return cls(
             text_in(said, "sha256"),
             text_in(said, "content"),
@@ -104,7 +106,8 @@ class DatasetDescription:
             names_in(said, "class_names"),
             whole_in(said, "image_size"),
             whole_in(table_in(said, "counts"), "train"),
-            {kind: scalars_in(warnings, kind) for kind in warnings},
+            text_in(said, "validation_sha256"),
+            {kind: scalars_in(warnings, kind) | files[kind] for kind in warnings},
         )
 
     @classmethod
@@ -182,6 +185,7 @@ class Report:
     def of(cls, run: str, said: dict) -> "Report | None":
         """None where `said` is no report on `run`: another file, or a copy under another name."""
         trained, accuracy = table_in(said, "trained"), share_in(said, "accuracy")
+        settings = scalars_in(trained, "settings")
         checkpoint_sha256, dataset = text_in(said, "checkpoint_sha256"), text_in(said, "dataset")
         dataset_sha256 = text_in(said, "dataset_sha256")
         if said.get("run") != run or accuracy is None:
@@ -201,21 +205,17 @@ class Report:
             whole_in(trained, "parameters"),
             seconds_in(trained, "seconds"),
             whole_in(trained, "epochs"),
-            _settings(scalars_in(trained, "settings")),
+            # Those that make a difference to the training, in their usual order.
+            {name: settings[name] for name in SETTINGS if name != "priority" and name in settings},
             _kind_of_tested(said),
         )
-
-
-def _settings(found: dict[str, str | float]) -> dict[str, str | float]:
-    """Those that make a difference to the training, in their usual order."""
-    return {name: found[name] for name in SETTINGS if name != "priority" and name in found}
 
 
 def _kind_of_tested(report: dict) -> Kind:
     classes = [one for one in list_in(report, "classes") if isinstance(one, dict)]
     shape = list_in(report, "image_shape")
     is_shape = all(type(length) is int for length in shape)
-    return Kind(tuple(shape) if is_shape else (), _names([one.get("class") for one in classes]))
+    return Kind(tuple(shape) if is_shape else (), names_of([one.get("class") for one in classes]))
 
 
 @dataclass(frozen=True)
@@ -236,43 +236,18 @@ class CrossTested:
 
 
 @dataclass(frozen=True)
-class StageStatus:
-    """What a stage says of itself in status/<stage>.json. `said` is by the machine's monotonic clock."""
-
-    pid: int | None = None
-    version: str = ""
-    since: str = ""
-    doing: str = ""
-    progress: str = ""
-    last_error: str = ""
-    said: float | None = None
-    problems: dict[str, str] = field(default_factory=dict)  # by input
-
-    @classmethod
-    def of(cls, said: dict) -> "StageStatus":
-        texts = ("version", "since", "doing", "progress", "last_error")
-        return cls(
-            pid=whole_in(said, "pid"),
-            said=number_in(said, "said"),
-            problems={k: v for k, v in table_in(said, "problems").items() if isinstance(v, str)},
-            **{name: text_in(said, name) or "" for name in texts},
-        )
-
-
-@dataclass(frozen=True)
 class IngestionEntry:
     """What became of a raw dataset's folder, or, by its content, which dataset it is."""
 
     dataset: str | None
     fingerprint: str | None
-    image_size: int | None
+    settings: str | None  # a digest of them
     problems: list[str]
 
     @classmethod
     def of(cls, said: dict) -> "IngestionEntry":
-        problems = [text for text in list_in(said, "problems") if isinstance(text, str)]
-        size = whole_in(said, "image_size")
-        return cls(file_name_in(said, "dataset"), text_in(said, "fingerprint"), size, problems)
+        settings, problems = text_in(said, "settings"), texts_in(said, "problems")
+        return cls(file_name_in(said, "dataset"), text_in(said, "fingerprint"), settings, problems)
 
 
 @dataclass(frozen=True)
@@ -317,81 +292,6 @@ class AnalysisEntry:
         return cls(state_in(said, "state"), file_name_in(said, "run"), reason, accuracy)
 
 
-def table_in(content: dict, key: str) -> dict:
-    value = content.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def list_in(content: dict, key: str) -> list:
-    value = content.get(key)
-    return value if isinstance(value, list) else []
-
-
-def text_in(content: dict, key: str) -> str | None:
-    value = content.get(key)
-    return value if isinstance(value, str) else None
-
-
 def state_in(content: dict, key: str) -> RunState | None:
     said = text_in(content, key)
     return next((state for state in RunState if state == said), None)
-
-
-def file_name_in(content: dict, key: str) -> str | None:
-    """A text that names a file in a folder, and none beyond it, and is no longer than names may be."""
-    name = text_in(content, key)
-    if name in (None, "", ".", "..") or "/" in name or "\0" in name:
-        return None
-    return name if len(name.encode("utf-8", "surrogatepass")) <= constants.MOST_IN_NAME else None
-
-
-def number_in(content: dict, key: str) -> float | None:
-    """A number that can be computed with: no true, no nan, no 1 with a thousand zeros."""
-    value = content.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if abs(value) < HIGHEST else None
-
-
-def whole_in(content: dict, key: str) -> int | None:
-    """How many of something there are."""
-    value = content.get(key)
-    return value if type(value) is int and 0 <= value < MOST else None
-
-
-def seconds_in(content: dict, key: str) -> float | None:
-    number = number_in(content, key)
-    return number if number is not None and 0 <= number <= LONGEST else None
-
-
-def share_in(content: dict, key: str) -> float | None:
-    number = number_in(content, key)
-    return number if number is not None and 0 <= number <= 1 else None
-
-
-def scalars_in(content: dict, key: str) -> dict[str, str | float]:
-    """The texts and numbers of a table, which JSON can hold again."""
-    table = table_in(content, key)
-    found = {
-        name: number_in(table, name) if text_in(table, name) is None else table[name]
-        for name in table
-        if isinstance(name, str)
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def names_in(content: dict, key: str) -> tuple[str, ...]:
-    return _names(list_in(content, key))
-
-
-def _names(values: list) -> tuple[str, ...]:
-    """Class names, all of them or none."""
-    if not all(isinstance(value, str) or type(value) is int for value in values):
-        return ()
-    return _shared(*map(str, values))
-
-
-@lru_cache(maxsize=1000)
-def _shared(*names: str) -> tuple[str, ...]:
-    """One copy of the class names, which thousands of reports have in common."""
-    return names

@@ -26,8 +26,9 @@ import numpy as np
 from helper import UserError, open_regular, printable, sha256_of, shown, whole_file, write_json
 from pipeline.artifacts import keras_archive
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.artifacts.metadata import read_json, text_in
+from pipeline.artifacts.metadata import read_json
 from pipeline.data_folder import FileState, description_path, file_state
+from pipeline.json_values import text_in
 
 PROTOCOL = 5
 DTYPES = ("u1", "i4", "i8", "f4", "f8", "b1")
@@ -106,9 +107,8 @@ def _reading(path: Path) -> Iterator[None]:
 
 def digest(path: Path) -> str:
     """The SHA-256 that a pickle is known by: what its description says; without one, its bytes'."""
-    if described := text_in(read_json(description_path(path)), "sha256"):
-        return described
-    return _digest_of_state(path, file_state(path.stat()))
+    described = text_in(read_json(description_path(path)), "sha256")
+    return described or _digest_of_state(path, file_state(path.stat()))
 
 
 @lru_cache(maxsize=100_000)
@@ -127,7 +127,7 @@ def _load(file: BinaryIO, name: str, allow_model: bool) -> object:
         content = _Unpickler(file).load()
         whole = not file.read(1)
         if whole:
-            content = _arrays_in(content, _Places(file.tell(), int(allow_model)))
+            content = _arrays_in(content, _Budget(file.tell(), int(allow_model)))
     except _NotAllowed as refused:
         raise PickleError(
             f"{name} asks for {refused}, which this project never writes. Not loaded."
@@ -245,7 +245,7 @@ def _array(
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-class _Places:
+class _Budget:
     """How many values a pickle may still hold: no more than it has bytes, and one model at most.
 
     A list that holds one list twice, and that another twice, and so on: 100 of them are 2**100 values.
@@ -265,18 +265,18 @@ class _Places:
             raise _NotAllowed("a Keras model where none belongs")
 
 
-def _arrays_in(content: object, places: _Places) -> object:
+def _arrays_in(content: object, budget: _Budget) -> object:
     """`content` with the stand-ins replaced by their arrays and models."""
-    places.take()
+    budget.take()
     if isinstance(content, _Array):
         return content.array
     if isinstance(content, _Model):
-        places.take_model()
+        budget.take_model()
         return content.load()
     if isinstance(content, dict):
-        return {key: _arrays_in(value, places) for key, value in content.items()}
+        return {key: _arrays_in(value, budget) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return type(content)(_arrays_in(value, places) for value in content)
+        return type(content)(_arrays_in(value, budget) for value in content)
     return content
 
 

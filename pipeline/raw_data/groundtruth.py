@@ -1,220 +1,348 @@
-"""Read a split's groundtruth.csv: which image has which label.
+"""The project's own layout: train/ and test/, each with images and a groundtruth.csv of a row per image.
 
-Every row is accepted, or named with the reason why not.
+It is strict: what a table lists has to be there, and what is there has to be listed, so a copy that is
+under way is never taken for the whole. Every row is accepted, or counted among those that are wrong for
+the same reason.
 """
 
-import csv
-import io
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import constants
-from helper import UserError, printable
+from helper import printable
+from pipeline.images.image_reader import TRANSIENT_ERRNOS, read_raw
+from pipeline.problem import Problem, RawDatasetError
+from pipeline.raw_data.folder_scan import FolderScan, ScannedFolder, joined
+from pipeline.tables.columns import Columns, find_columns
+from pipeline.tables.file_index import FileIndex
+from pipeline.tables.reader import Table, read_table
+from pipeline.tables.rows import RowReader
 
 INTEGER = re.compile(r"[0-9]{1,4000}")  # int() itself refuses more than 4,300 digits
-LINE_BREAK = re.compile(r"[\r\n]")
-ORDINARY = re.compile(r"[\w.-]+\.png", re.IGNORECASE)  # a name that needs no second look
-
-
-class RawDatasetError(UserError):
-    """What is wrong with a raw dataset: `problems`, one sentence each."""
-
-    def __init__(self, problems: list[str]):
-        self.problems = problems
-        super().__init__(" ".join(first_few(problems)))
+ENDINGS = frozenset(constants.IMAGE_SUFFIXES)  # of 4 or 5 characters: cut out faster than compared
+EXAMPLES = 3  # labels that a problem names
+NOT_PLAIN = "is not a plain file (a link, a folder or a device)"
 
 
 @dataclass(slots=True)
 class Row:
-    number: int  # of its first line, as an editor counts
+    number: int | None  # of its first line, as an editor counts; None where no table says it
     file: str
     label: str
 
 
-def read_rows(content: bytes, split: str, files: set[str]) -> list[Row]:
-    """The rows of a split's groundtruth.csv, each with the bare name of its image.
+def is_own_layout(look: FolderScan, base: str) -> bool:
+    """Whether one of its splits has a groundtruth.csv."""
+    splits = (look.folders.get(joined(base, split)) for split in constants.SPLITS)
+    return any(split and constants.GROUNDTRUTH in _names(split) for split in splits)
 
-    `files` are the names in the split's folder: a first row that could be a header is none if it names one.
+
+def own_rows(
+    folder: Path, look: FolderScan, base: str, warnings: list[Problem]
+) -> dict[str, list[Row]]:
+    """The rows of both splits, each with its image's path in the raw dataset.
+
+    What was taken for granted is added to `warnings`.
 
     Raises:
-        RawDatasetError: the file is no CSV in UTF-8, is empty, or a row is no "file,label" with
-            a PNG of this split.
+        RawDatasetError: something is not there yet, or is wrong.
     """
-    place = f"{split}/{constants.GROUNDTRUTH}"
-    rows: list[Row] = []
-    wrong: list[str] = []
-    first_seen: dict[str, int] = {}
-    labels: set[str] = set()
-    row: Row | None
-    filled = (one for one in _cells(content, place) if "".join(one[1]).strip())
-    first = [(number, cells) for number, cells in islice(filled, 1) if not _is_header(cells, files)]
-    for number, cells in chain(first, filled):
-        if len(cells) == 2 and cells[1] in labels and ORDINARY.fullmatch(cells[0]):
-            row, problem = Row(number, *cells), ""  # as nearly all are: no need to look closer
-        else:
-            row, problem = _row(place, number, cells, split)
-        if row and (earlier := first_seen.setdefault(row.file, number)) != number:
-            problem = (
-                f"{place}, row {number}: {printable(row.file)} is listed in row {earlier} already."
-                " Delete one of the two rows."
+    splits = {split: look.folders.get(joined(base, split)) for split in constants.SPLITS}
+    if problems := _without_folder(splits):
+        raise RawDatasetError(problems)
+    rows: dict[str, list[Row]] = {}
+    for name, split in splits.items():
+        assert split is not None
+        try:
+            rows[name] = _rows_of(folder, base, name, split, warnings)
+        except RawDatasetError as error:
+            problems += error.problems
+    if problems:
+        raise RawDatasetError(problems)
+    placed = {
+        name: [Row(row.number, joined(joined(base, name), row.file), row.label) for row in some]
+        for name, some in rows.items()
+    }
+    for name, some in rows.items():
+        problems += _unmatched(name, some, look.folders[joined(base, name)])
+    try:
+        number_labels(placed)
+    except RawDatasetError as error:
+        problems += error.problems
+    if problems:
+        raise RawDatasetError(problems)
+    return placed
+
+
+def _names(split: ScannedFolder) -> set[str]:
+    return {*split.files, *split.others, *split.subfolders}
+
+
+def _without_folder(splits: dict[str, ScannedFolder | None]) -> list[Problem]:
+    absent = [
+        Problem("missing", f"{name}: there is no folder {name}/ yet.", split=name)
+        for name, split in splits.items()
+        if split is None
+    ]
+    return absent + [
+        Problem(
+            "unreadable",
+            f"{name}: the folder {name}/ cannot be read: {split.trouble}.",
+            "Make it readable.",
+            split=name,
+        )
+        for name, split in splits.items()
+        if split and split.trouble
+    ]
+
+
+def _rows_of(
+    folder: Path, base: str, name: str, split: ScannedFolder, warnings: list[Problem]
+) -> list[Row]:
+    table = f"{name}/{constants.GROUNDTRUTH}"
+    if constants.GROUNDTRUTH not in _names(split):
+        raise RawDatasetError(
+            [
+                Problem(
+                    "missing",
+                    f"{table} is not there yet.",
+                    'It needs a row "file,label" for each image.',
+                    split=name,
+                    file=table,
+                )
+            ]
+        )
+    if constants.GROUNDTRUTH not in split.files:
+        cure = "Put the file itself there."
+        raise RawDatasetError([Problem("not a file", f"{table} {NOT_PLAIN}.", cure, name, table)])
+    try:
+        path = folder / split.targets.get(constants.GROUNDTRUTH, joined(base, table))
+        content = read_raw(str(path), constants.MOST_TABLE_BYTES)
+    except OSError as error:
+        if error.errno in TRANSIENT_ERRNOS:
+            raise
+        text = f"{table} cannot be read: {error.strerror}."
+        raise RawDatasetError(
+            [Problem("unreadable", text, "Make it readable.", name, table)]
+        ) from None
+    return read_rows(content, name, set(split.files), warnings)
+
+
+def _unmatched(name: str, rows: list[Row], split: ScannedFolder) -> list[Problem]:
+    """Rows with no image and images with no row."""
+    problems = []
+    plain = split.images
+    others = {*split.others, *split.subfolders}
+    if linked := [row for row in rows if row.file in others]:
+        first = linked[0]
+        problems.append(
+            Problem(
+                "not a file",
+                f"{name}/{constants.GROUNDTRUTH}, row {first.number}: {printable(first.file)} {NOT_PLAIN}.",
+                "Copy the image itself there.",
+                name,
+                first.file,
+                first.number,
+                len(linked),
             )
-        if problem and len(wrong) == constants.MOST_WRONG_ROWS:
-            wrong.append(f"{place}, row {number}: this row and those after it were not looked at.")
-            break
-        if problem:
-            wrong.append(problem)
-        elif row:
-            rows.append(row)
-            labels.add(row.label)
-    if not rows and not wrong:
-        wrong.append(f'{place} lists no image. Each split needs at least one row "file,label".')
-    if wrong:
-        raise RawDatasetError(wrong)
+        )
+    if absent := [row for row in rows if row.file not in plain and row.file not in others]:
+        first, verb = absent[0], "is" if len(absent) == 1 else "are"
+        problems.append(
+            Problem(
+                "missing",
+                f"{name}: {len(absent):,} of {len(rows):,} listed images {verb} not there yet,"
+                f" first {printable(first.file)} (row {first.number}).",
+                "",
+                name,
+                first.file,
+                first.number,
+                len(absent),
+            )
+        )
+    if unlisted := sorted(plain - {row.file for row in rows}):
+        verb = "has" if len(unlisted) == 1 else "have"
+        problems.append(
+            Problem(
+                "missing",
+                f"{name}: {len(unlisted):,} of {len(plain):,} images {verb} no row in"
+                f" {constants.GROUNDTRUTH} yet, first {printable(unlisted[0])}.",
+                "",
+                name,
+                unlisted[0],
+                None,
+                len(unlisted),
+            )
+        )
+    return problems
+
+
+def read_rows(
+    content: bytes, split: str, files: Set[str], warnings: list[Problem] | None = None
+) -> list[Row]:
+    """The rows of a split's groundtruth.csv, each with the bare name of its image.
+
+    `files` are the names in the split's folder. A row whose image is not among them is given back too:
+    the image may still come. What was taken for granted is added to `warnings`.
+
+    Raises:
+        RawDatasetError: the file is no table, is empty, or a row is not of an image of this split.
+    """
+    elsewhere = [name for name in constants.SPLITS if name != split]
+    index = FileIndex(files, elsewhere)
+    try:
+        table = read_table(content, f"{split}/{constants.GROUNDTRUTH}")
+        columns = find_columns(table, index)
+        if not isinstance(columns, Columns):
+            raise RawDatasetError(columns)
+        rows, reader = _checked_rows(table, columns, index)
+        if problems := reader.problems():
+            raise RawDatasetError(problems)
+    except RawDatasetError as error:
+        raise RawDatasetError([replace(one, split=split) for one in error.problems]) from None
+    if warnings is not None:
+        warnings += [replace(warning, split=split) for warning in table.warnings]
     return rows
 
 
-def _cells(content: bytes, place: str) -> Iterator[tuple[int, list[str]]]:
-    """Number of the first line, and the cells, of each row."""
-
-    def refuse(row: int, reason: str) -> RawDatasetError:
-        return RawDatasetError([f"{place}, row {row}: {reason}"])
-
-    def row_at(position: int) -> int:
-        return len((content[:position] + b".").splitlines())
-
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        reason = "this is not UTF-8 text. Save the file as CSV in UTF-8."
-        raise refuse(row_at(error.start), reason) from None
-    if "\0" in text:
-        reason = "there is a NUL character. Save the file as CSV in UTF-8."
-        raise refuse(row_at(content.index(0)), reason)
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, strict=True, skipinitialspace=True)
-    before = 0
-    try:
-        for cells in reader:
-            yield before + 1, cells
-            before = reader.line_num
-    except csv.Error as error:
-        raise refuse(before + 1, f"{error}. Check the quotes of this row.") from None
-
-
-def _is_header(cells: list[str], files: set[str]) -> bool:
-    """A first row such as "file,label": two words, the first of which names no file."""
-    if len(cells) != 2:
-        return False
-    first, second = (cell.strip() for cell in cells)
-    return (
-        first not in files
-        and "." not in first
-        and second != ""
-        and not second.lower().endswith(".png")
-        and not _is_number(second)
-        and not LINE_BREAK.search(first + second)
-    )
+def _checked_rows(table: Table, columns: Columns, index: FileIndex) -> tuple[list[Row], RowReader]:
+    reader, files = RowReader(table, columns, index), index.paths
+    rows: list[Row] = []
+    first_seen: dict[str, int] = {}
+    labels: set[str] = set()
+    width, at_file = columns.width, columns.file
+    at_label = columns.file if columns.label is None else columns.label
+    enough = False
+    for number, cells in table.rows(columns.has_header):
+        if enough:
+            reader.refuse("unread", number, f"{number}")
+            break
+        if (
+            len(cells) == width
+            and (label := cells[at_label]) in labels
+            and (file := cells[at_file]) in files
+            and (file[-4:] in ENDINGS or file[-5:] in ENDINGS)
+        ):
+            row = Row(number, file, label)  # as nearly all are: no need to look closer
+        elif found := reader.read(number, cells, strict=True):
+            row = Row(number, found.file, found.label)
+            labels.add(row.label)
+        else:
+            enough = reader.is_enough
+            continue
+        if (earlier := first_seen.setdefault(row.file, number)) != number:
+            again = f"{row.file} (row {number}, before in row {earlier})"
+            reader.refuse("twice", number, again, row.file)
+            enough = reader.is_enough
+        else:
+            rows.append(row)
+    return rows, reader
 
 
-def _row(place: str, number: int, cells: list[str], split: str) -> tuple[Row | None, str]:
-    """The row, or why it is none."""
-    where = f"{place}, row {number}"
-    if len(cells) != 2:
-        columns = f"{len(cells)} column{'s' * (len(cells) != 1)}"
-        return None, f'{where}: {columns}, expected "file,label". Correct the row.'
-    file, label = cells[0].strip(), cells[1].strip()
-    if LINE_BREAK.search(file + label):
-        return None, f"{where}: the row goes on over several lines. Check its quotes."
-    parts = re.split(r"[/\\]", file)
-    if not parts[-1].lower().endswith(".png"):
-        return (
-            None,
-            f'{where}: "{printable(file)}" names no PNG. Only images named *.png are read; convert it.',
-        )
-    if len(parts) > 1 and parts[-2] != split:
-        return (
-            None,
-            f'{where}: "{printable(file)}" is not in {split}/. Give the image\'s name in that folder.',
-        )
-    if not label:
-        return None, f"{where}: the label of {printable(file)} is empty. Add it."
-    if not INTEGER.fullmatch(label) and _is_number(label):
-        return None, (
-            f'{where}: "{printable(label)}" is no label. Labels are whole numbers of 0 or more, or names.'
-        )
-    return Row(number, parts[-1], label), ""
+def number_labels(
+    rows: dict[str, list[Row]],
+) -> tuple[dict[str, int], list[str], list[Problem]]:
+    """The number of each label as the rows have it, the name of each class, and warnings.
 
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def number_labels(rows: dict[str, list[Row]]) -> tuple[dict[str, int], list[str]]:
-    """The number of each label and the name of each class.
-
-    Whole numbers stay as they are; names are sorted and numbered from 0.
+    Numbers stay as they are where they are 0, 1, 2 ... without a gap. Else all labels are names, which
+    are sorted and numbered from 0. Names are the same where they are in Unicode's form NFC.
 
     Raises:
-        RawDatasetError: both kinds are there, a number is too large, or test has a label that train has not.
+        RawDatasetError: there are too many, or test has a label that train has not.
     """
     labels = {row.label for some in rows.values() for row in some}
-    numbers = {label for label in labels if INTEGER.fullmatch(label)}
-    if numbers and numbers != labels:
-        raise RawDatasetError([_mixed(rows, numbers)])
-    if numbers:
-        number_of = {label: int(label) for label in numbers}
-        names = [
-            str(number) for number in range(min(max(number_of.values()), constants.MAX_CLASSES) + 1)
-        ]
-    else:
-        names = sorted(labels)
-        number_of = {name: number for number, name in enumerate(names)}
-    found = [*_too_large(rows, number_of), *_unknown_in_test(rows, number_of)]
-    if found:
-        raise RawDatasetError(found)
-    return number_of, names
+    name_of = {label: unicodedata.normalize("NFC", label).strip() for label in labels}
+    names = _in_order(set(name_of.values()))
+    number_of_name = {name: number for number, name in enumerate(names)}
+    if len(names) > constants.MAX_CLASSES:
+        raise RawDatasetError([_too_many(names)])
+    number_of = {label: number_of_name[name] for label, name in name_of.items()}
+    if problems := _unknown(rows, number_of):
+        raise RawDatasetError(problems)
+    return number_of, names, _look_alikes(name_of)
 
 
-def _mixed(rows: dict[str, list[Row]], numbers: set[str]) -> str:
-    everything = [(split, row) for split, some in rows.items() for row in some]
-    rare_is_number = sum(row.label in numbers for _, row in everything) * 2 <= len(everything)
-    split, row = next(pair for pair in everything if (pair[1].label in numbers) == rare_is_number)
-    kind, others = ("a number", "names") if rare_is_number else ("a name", "numbers")
-    return (
-        f'{split}/{constants.GROUNDTRUTH}, row {row.number}: the label "{printable(row.label)}" is {kind},'
-        f" most others are {others}. Use numbers only or names only, in both splits."
+def _in_order(names: set[str]) -> list[str]:
+    """Sorted; as numbers where all are: 0, 1, 2 ... stay in their places, and so do 7, 007, 100."""
+    if all(map(INTEGER.fullmatch, names)):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _too_many(names: list[str]) -> Problem:
+    return Problem(
+        "too many classes",
+        f"there are {len(names):,} different labels, such as {_listed(names)}, at most"
+        f" {constants.MAX_CLASSES:,} are allowed.",
+        "See whether the labels are in the column that they were taken from.",
+        count=len(names),
     )
 
 
-def _too_large(rows: dict[str, list[Row]], number_of: dict[str, int]) -> list[str]:
-    return [
-        f"{split}/{constants.GROUNDTRUTH}, row {row.number}: label {printable(row.label)} makes more than"
-        f" {constants.MAX_CLASSES:,} classes. Number the classes from 0 without gaps, or use names."
-        for split, some in rows.items()
-        for row in some
-        if number_of[row.label] >= constants.MAX_CLASSES
-    ]
-
-
-def _unknown_in_test(rows: dict[str, list[Row]], number_of: dict[str, int]) -> list[str]:
+def _unknown(rows: dict[str, list[Row]], number_of: dict[str, int]) -> list[Problem]:
+    """Labels of another split that no training image has."""
     known = {number_of[row.label] for row in rows["train"]}
-    return [
-        f"test/{constants.GROUNDTRUTH}, row {row.number}: no training image has the label"
-        f' "{printable(row.label)}". Add training images of this class, or correct the label.'
-        for row in rows["test"]
-        if number_of[row.label] not in known
-    ]
+    problems = []
+    for split, some in rows.items():
+        unknown = [row for row in some if number_of[row.label] not in known]
+        if not unknown:
+            continue
+        first, labels = unknown[0], Counter(row.label for row in unknown)
+        kinds = "the label" if len(labels) == 1 else f"{len(labels):,} labels:"
+        problems.append(
+            Problem(
+                "unknown label",
+                f"{split}: no training image has {kinds} {_listed(labels)} ({len(unknown):,}"
+                f" image{'s' * (len(unknown) != 1)}, first {printable(first.file)}, row"
+                f" {first.number}).",
+                "Add training images of each class, or correct the labels.",
+                split=split,
+                file=first.file,
+                row=first.number,
+                count=len(unknown),
+                files=tuple(row.file for row in unknown[:5]),
+            )
+        )
+    return problems
 
 
-def first_few(sentences: list[str]) -> list[str]:
-    """The first few, and how many more there are."""
-    more = len(sentences) - constants.MOST_PROBLEMS
-    return (
-        sentences if more <= 0 else [*sentences[: constants.MOST_PROBLEMS], f"And {more:,} more."]
-    )
+def _listed(labels: Iterable[str]) -> str:
+    some = list(labels)
+    text = ", ".join(f'"{printable(label)}"' for label in some[:EXAMPLES])
+    return text if len(some) <= EXAMPLES else f"{text}, ..."
+
+
+def _look_alikes(name_of: dict[str, str]) -> list[Problem]:
+    """Names that a person may have meant to be one; and spellings that look the same and were made one."""
+    alike, equal = defaultdict(set), defaultdict(set)
+    for label, name in name_of.items():
+        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].add(name)
+        equal[name].add(label)
+    several = [sorted(names) for names in alike.values() if len(names) > 1]
+    joined = [name for name, labels in equal.items() if len(labels) > 1]
+    warnings = []
+    if several:
+        pairs = "; ".join(sorted(_listed(names) for names in several)[:EXAMPLES])
+        more = f", and {len(several) - EXAMPLES:,} more" if len(several) > EXAMPLES else ""
+        warnings.append(
+            Problem(
+                "similar labels",
+                f"class names differ only in case, spaces or Unicode form: {pairs}{more}.",
+                "Each counts as a class of its own: if they are one, give them one name.",
+                count=len(several),
+            )
+        )
+    if joined:
+        warnings.append(
+            Problem(
+                "joined labels",
+                f"class names are written in several Unicode forms: {_listed(sorted(joined))}.",
+                "Each counts as one class.",
+                count=len(joined),
+            )
+        )
+    return warnings

@@ -20,7 +20,8 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 import constants
 from helper import shown
 from pipeline.stage.lock import identity, stay_alone
-from pipeline.stage.log_lines import log
+
+log = logging.getLogger(__name__)
 
 # Only what changes a folder: to be woken by one's own reading would be an endless loop.
 CHANGES = [
@@ -96,7 +97,7 @@ class FolderWatch:
         self.changed: set[str] | None = None
         self._noted: set[str] = set()
         self._lock, self._woken = threading.Lock(), threading.Event()
-        self._said = time.monotonic()
+        self._last_look = time.monotonic()
         self._observer: _LiveObserver | None = None
         self._watched: list[tuple[int, int] | None] = []
         self._trouble = ""
@@ -123,8 +124,8 @@ class FolderWatch:
         self._woken.clear()
         with self._lock:
             self.changed, self._noted = self._noted, set()
-        if mended or "" in self.changed or time.monotonic() >= self._said + longest:
-            self._said, self.changed = time.monotonic(), None
+        if mended or "" in self.changed or time.monotonic() >= self._last_look + longest:
+            self._last_look, self.changed = time.monotonic(), None
         return self.changed is None or bool(self.changed)
 
     def _woken_or_mended(self, until: float) -> bool:
@@ -176,9 +177,9 @@ class FolderWatch:
                 self._observer = _LiveObserver(self.folders, self.recursive, self._note_change)
             self._say_once("")
         except OSError as error:
-            place = Path(error.filename or self.folders[0])
+            where = Path(error.filename or self.folders[0])
             self._say_once(
-                f"no events from {shown(place)} ({error.strerror}); looking every"
+                f"no events from {shown(where)} ({error.strerror}); looking every"
                 f" {constants.POLL:g} s instead"
             )
         self._watched = [_identity(folder) for folder in self.folders]

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from helper import printable
 from pipeline.stage.terminal import print_nowhere
 
+# Of the package; each module's own, `logging.getLogger(__name__)`, hands its records on to this one.
 log = logging.getLogger("pipeline")
 _warned: set[str] = set()
 
@@ -74,7 +75,7 @@ class LogLines(logging.Handler):
 def _lines(record: logging.LogRecord) -> list[str]:
     """What it says in one line, then the traceback, if there is one."""
     said = record.getMessage()
-    if record.name != log.name:  # another library's, perhaps over several lines
+    if record.name.partition(".")[0] != log.name:  # another library's, perhaps over several lines
         said = f"{record.name}: {' '.join(said.split())}"
     if not record.exc_info:
         return [said]

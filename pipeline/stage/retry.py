@@ -44,14 +44,14 @@ def is_in_the_way(error: OSError) -> bool:
 
 def disk_trouble(error: OSError) -> str:
     """One sentence for an error that goes away when somebody makes room or gives a permission."""
-    place = (
+    where = (
         shown(Path(os.fsdecode(error.filename)))
         if isinstance(error.filename, str | bytes)
         else "the data folder"
     )
-    place = place.removesuffix(".partial")
+    where = where.removesuffix(".partial")
     trouble = DISK_TROUBLE.get(error.errno) or f"{error.strerror}. Move it away"
-    return f"cannot read or write {place}: {trouble}"
+    return f"cannot read or write {where}: {trouble}"
 
 
 def retry_until_disk_works(
@@ -66,7 +66,7 @@ def retry_until_disk_works(
         UserError: with `once`, after the first try.
         Displaced: another process may be at work in the data folder.
     """
-    said, made_again = None, False
+    reported, made_again = None, False
     while True:
         stay_alone()
         try:
@@ -81,11 +81,11 @@ def retry_until_disk_works(
                 continue
             if once:
                 raise UserError(f"{disk_trouble(error)}.") from None
-            if (trouble := disk_trouble(error)) != said:
+            if (trouble := disk_trouble(error)) != reported:
                 say(f"{trouble}; trying again every {constants.RETRY:g} s.")
-                said = trouble
+                reported = trouble
             time.sleep(constants.RETRY)
         else:
-            if said:
+            if reported:
                 say("the disk works again")
             return given

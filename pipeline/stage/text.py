@@ -11,8 +11,9 @@ from helper import UnusableFile, printable, shown
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-def count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def count(number: int, thing: str, things: str = "") -> str:
+    """Such as "1 image" or "1,399 images"; `things` is what several are called, where it is no mere s."""
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def percent(share: float) -> str:

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from helper import UserError
+from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.training import fused_adam
 
 keras = import_keras()
 
@@ -71,14 +71,14 @@ class Fit(keras.callbacks.Callback):
     After so many epochs without a better one as the patience says, it is over.
     """
 
-    def __init__(self, model: object, settings: dict, images: int):
+    def __init__(self, model: object, settings: Settings, images: int):
         super().__init__()
         self.network, self.settings = model, settings
-        self.steps = -(-images // settings["batch_size"])  # in an epoch
+        self.steps = -(-images // settings.batch_size)  # in an epoch
         self.history: dict[str, list[float]] = {}
         self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
         self.left = False
-        _compile(model, settings, self.steps, fused_adam)
+        _compile(model, settings, self.steps)
         # If the first step made the optimizer's variables, TensorFlow would have to trace it twice.
         model.optimizer.build(model.trainable_variables)
 
@@ -88,9 +88,9 @@ class Fit(keras.callbacks.Callback):
 
     @property
     def over(self) -> bool:
-        patience = self.settings["early_stopping_patience"] or self.settings["epochs"]
+        patience = self.settings.early_stopping_patience or self.settings.epochs
         waited = self.epochs_done - self.best_epoch
-        return self.epochs_done >= self.settings["epochs"] or waited >= patience
+        return self.epochs_done >= self.settings.epochs or waited >= patience
 
     def run(
         self,
@@ -99,7 +99,7 @@ class Fit(keras.callbacks.Callback):
         held_out: np.ndarray,
         listener: Listener,
     ) -> bool:
-        """Go on to the end, on the places `fitted` of `split`, validated on those in `held_out`.
+        """Go on to the end, on the indices `fitted` of `split`, validated on those in `held_out`.
 
         Returns:
             whether it came to the end; then the model has the weights of its best epoch.
@@ -108,7 +108,7 @@ class Fit(keras.callbacks.Callback):
             UserError: the loss became NaN or infinite.
         """
         self.listener = listener
-        self.batches = Batches(split, fitted, self.settings["batch_size"], self.settings)
+        self.batches = Batches(split, fitted, self.settings.batch_size, self.settings)
         self.batches.begin(self.epochs_done)
         if not self.over:
             self.network.fit(
@@ -116,7 +116,7 @@ class Fit(keras.callbacks.Callback):
                 validation_data=Batches(split, held_out, 512).to_read() if len(held_out) else None,
                 shuffle=False,  # the batches come in an order of their own
                 initial_epoch=self.epochs_done,
-                epochs=self.settings["epochs"],
+                epochs=self.settings.epochs,
                 verbose=0,
                 callbacks=[keras.callbacks.TerminateOnNaN(), self],
             )
@@ -128,8 +128,7 @@ class Fit(keras.callbacks.Callback):
                 ' or precision = "float32".'
             )
         self.network.set_weights(self.best_weights)
-        # A new optimizer, Keras's own, has no state yet: a checkpoint is a third of the size, and
-        # still compiled.
+        # A new optimizer has no state yet: a checkpoint is a third of the size, and still compiled.
         _compile(self.network, self.settings, self.steps)
         return True
 
@@ -233,39 +232,35 @@ def _batch_size(images: np.ndarray) -> int:
     return max(1, min(512, 512 * 64 * 64 // math.prod(images.shape[1:3])))
 
 
-def _compile(
-    model: object, settings: dict, steps_per_epoch: int, optimizers: object = keras.optimizers
-) -> None:
-    steps = steps_per_epoch * settings["epochs"]
+def _compile(model: object, settings: Settings, steps_per_epoch: int) -> None:
+    steps = steps_per_epoch * settings.epochs
     model.compile(
-        optimizer=_optimizer(settings, _learning_rate(settings, steps), optimizers),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings["label_smoothing"]),
+        optimizer=_optimizer(settings, _learning_rate(settings, steps)),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
         # Not by its mere name, with which the first step would make its variables.
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
 
 
-def _optimizer(settings: dict, rate: object, optimizers: object) -> object:
-    """One of `optimizers`; of Keras's, where it is not among these."""
+def _optimizer(settings: Settings, rate: object) -> object:
     name = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}[
-        settings["optimizer"]
+        settings.optimizer
     ]
     extras = {"momentum": 0.9, "nesterov": True} if name == "SGD" else {}
-    decay = settings["weight_decay"]
+    decay = settings.weight_decay
     if decay or name == "AdamW":  # a decay of 0 would be computed at each step all the same
         extras["weight_decay"] = decay
-    kind = getattr(optimizers, name, None) or getattr(keras.optimizers, name)
-    return kind(rate, **extras)
+    return getattr(keras.optimizers, name)(rate, **extras)
 
 
-def _learning_rate(settings: dict, steps: int) -> object:
+def _learning_rate(settings: Settings, steps: int) -> object:
     """The rate itself, or, after a linear warm-up over a tenth of all steps, a cosine down to 0.
 
     Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017; the warm-up
     as in Goyal et al., "Accurate, Large Minibatch SGD", 2017.
     """
-    rate = settings["learning_rate"]
-    if settings["learning_rate_schedule"] == "constant":
+    rate = settings.learning_rate
+    if settings.learning_rate_schedule == "constant":
         return rate
     warm_up = max(1, steps // 10)
     return keras.optimizers.schedules.CosineDecay(
@@ -274,29 +269,31 @@ def _learning_rate(settings: dict, steps: int) -> object:
 
 
 class Batches:
-    """The images at `places` and their one-hot classes in batches.
+    """The images at `indices` and their one-hot classes in batches.
 
     With settings, in a new order each epoch and augmented. What a batch draws depends on the seed,
     the epoch's number and its own alone, so it can be drawn again.
     """
 
-    def __init__(self, split: dict, places: np.ndarray, size: int, settings: dict | None = None):
+    def __init__(
+        self, split: dict, indices: np.ndarray, size: int, settings: Settings | None = None
+    ):
         self.images, self.classes = split["img"], split["class"]
-        self.order = self.places = places
+        self.order = self.indices = indices
         self.size, self.settings, self.epoch = size, settings, 0
 
     def begin(self, epoch: int) -> None:
         self.epoch = epoch
-        draw = np.random.default_rng([self.settings["seed"], epoch])
-        self.order = draw.permutation(self.places)
+        draw = np.random.default_rng([self.settings.seed, epoch])
+        self.order = draw.permutation(self.indices)
 
     def __len__(self) -> int:
-        return -(-len(self.places) // self.size)
+        return -(-len(self.indices) // self.size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self.order[index * self.size : (index + 1) * self.size]
         if self.settings and _augments(self.settings):
-            draw = np.random.default_rng([self.settings["seed"], self.epoch, index])
+            draw = np.random.default_rng([self.settings.seed, self.epoch, index])
             return _augmented(self.images, chosen, self.settings, draw), self.classes[chosen]
         return self.images[chosen], self.classes[chosen]
 
@@ -321,14 +318,13 @@ class Batches:
         return tf.data.Dataset.range(len(self)).map(drawn).prefetch(2).with_options(options)
 
 
-def _augments(settings: dict) -> bool:
-    return settings["augmentation.flip"] != "none" or any(
-        settings[f"augmentation.{kind}"] for kind in ("shift", "crop")
-    )
+def _augments(settings: Settings) -> bool:
+    moved = settings.augmentation_shift or settings.augmentation_crop
+    return bool(moved) or settings.augmentation_flip != "none"
 
 
 def _augmented(
-    images: np.ndarray, chosen: np.ndarray, settings: dict, draw: np.random.Generator
+    images: np.ndarray, chosen: np.ndarray, settings: Settings, draw: np.random.Generator
 ) -> np.ndarray:
     """The `chosen` images flipped, shifted and cropped at random, each in its own way.
 
@@ -336,20 +332,20 @@ def _augmented(
     them all: Keras's layers for it, which compute each pixel anew, took a third of a training's time.
     """
     _, height, width, _ = images.shape
-    flip = settings["augmentation.flip"]
+    flip = settings.augmentation_flip
     rows = _taken_from(height, "vertical" in flip, len(chosen), settings, draw)
     columns = _taken_from(width, "horizontal" in flip, len(chosen), settings, draw)
     return images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def _taken_from(
-    length: int, flip: bool, count: int, settings: dict, draw: np.random.Generator
+    length: int, flip: bool, count: int, settings: Settings, draw: np.random.Generator
 ) -> np.ndarray:
     """For each of `count` images the old row (or column) that each new one shows: (count, length)."""
-    shift, crop = (length * settings[f"augmentation.{kind}"] for kind in ("shift", "crop"))
+    shift, crop = length * settings.augmentation_shift, length * settings.augmentation_crop
     first = draw.uniform(0, crop, (count, 1)) + draw.uniform(-shift, shift, (count, 1))
     middles = first + (np.arange(length) + 0.5) * (1 - crop / length)
-    places = np.floor(middles).astype(int).clip(0, length - 1)  # beyond the border: the border
+    sources = np.floor(middles).astype(int).clip(0, length - 1)  # beyond the border: the border
     mirrored = draw.random(count) < 0.5 * flip
-    places[mirrored] = places[mirrored, ::-1]
-    return places
+    sources[mirrored] = sources[mirrored, ::-1]
+    return sources

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import constants
 from helper import printable, read_file
-from pipeline.artifacts.metadata import StageStatus, said_in
+from pipeline.artifacts.metadata import said_in
 from pipeline.data_folder import DataFolder
-from pipeline.stage.status import STOPPED
+from pipeline.stage.status import STOPPED, StageStatus, Task
 from pipeline.training.run_table import aligned, in_words, is_locked
 
 STAGES = ("ingestion", "training", "analysis")
@@ -32,6 +32,7 @@ class Health:
     quiet: float | None
     last_error: str
     problems: dict[str, str]  # what keeps inputs from being used, by input
+    tasks: tuple[Task, ...]  # what it does at the moment, in numbers
 
     def cells(self) -> tuple[str, ...]:
         progress = self.progress
@@ -41,7 +42,7 @@ class Health:
         return self.stage, self.state, *map(printable, texts)
 
 
-def tell(data: Path, as_json: bool = False, stages: Sequence[str] = STAGES) -> int:
+def print_health(data: Path, as_json: bool = False, stages: Sequence[str] = STAGES) -> int:
     """Print how the stages on `data` are; returns the exit status: 0 if all of them are well."""
     found = [health_of(stage, data) for stage in stages]
     if as_json:
@@ -67,9 +68,10 @@ def health_of(stage: str, data: Path) -> Health:
 
 
 def _health(stage: str, state: str, said: StageStatus, **known: object) -> Health:
-    texts = asdict(said)
-    del texts["said"]
-    return Health(**{"stage": stage, "state": state, "quiet": None, **texts, **known})
+    about = {name: value for name, value in vars(said).items() if name != "said"}
+    if state == "down":
+        about["tasks"] = ()
+    return Health(**{"stage": stage, "state": state, "quiet": None, **about, **known})
 
 
 def _down(said: StageStatus) -> str:

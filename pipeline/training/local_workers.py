@@ -1,9 +1,11 @@
 """Processes that train one run each: starts them, gives them their jobs, shows how far they are."""
 
 import json
+import logging
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import wait
@@ -13,9 +15,10 @@ from helper import remove_partials
 from pipeline.data_folder import run_folder, training_log
 from pipeline.stage import child_processes
 from pipeline.stage.lock import holds_lock
-from pipeline.stage.log_lines import log
-from pipeline.stage.progress import progress_bar
-from pipeline.stage.status import status
+from pipeline.stage.progress import progress_bar, seconds_left
+from pipeline.stage.status import Status, Task, now
+
+log = logging.getLogger(__name__)
 
 ENDED = ("trained", "paused", "failed", "retry_later")
 PRELOAD = (
@@ -32,9 +35,9 @@ class LocalWorkers:
     `wake` is called, from another thread, when `reports()` has something to give.
     """
 
-    def __init__(self, wake: Callable[[], None], timeout: float | None = None):
+    def __init__(self, wake: Callable[[], None], status: Status, timeout: float | None = None):
         """A run that takes longer than `timeout` seconds is killed, and so has failed."""
-        self.wake, self.timeout = wake, timeout
+        self.wake, self.status, self.timeout = wake, status, timeout
         self.running: list[Worker] = []
         self._reports: queue.SimpleQueue = queue.SimpleQueue()
 
@@ -77,7 +80,9 @@ class LocalWorkers:
 
     def _say_status(self) -> None:
         names = ", ".join(process.job["name"] for process in self.running)
-        status.update(f"training {names}", ", ".join(one.progress.so_far() for one in self.running))
+        so_far = ", ".join(process.progress.so_far() for process in self.running)
+        tasks = [process.progress.task() for process in self.running]
+        self.status.update(f"training {names}", so_far, tasks)
 
     def interrupted(self) -> list[str]:
         return [process.progress.interrupted() for process in self.running]
@@ -157,16 +162,21 @@ def _train(job: dict, connection: object) -> None:
 
 
 class Progress:
-    """Shows how far a run is: a bar on a terminal."""
+    """How far a run is, and a bar of it on a terminal."""
 
     def __init__(self, job: dict):
         self.name, self.epochs = job["name"], job["description"]["settings"]["epochs"]
-        self.epoch, self.bar = 0, None
+        self.epoch, self.bar, self.since = 0, None, now()
+        self.step = self.first_step = 0
+        self.steps: int | None = None  # not known before it is fitted
+        self.began = 0.0  # fitting, in this process
 
     def show(self, report: dict) -> None:
         if report["event"] == "fitting":
             self.epoch, done = report["epoch"], report["epoch"] * report["steps"]
-            self.bar = progress_bar(report["steps"] * report["epochs"], "training", " steps", done)
+            self.steps, self.began = report["steps"] * report["epochs"], time.monotonic()
+            self.step = self.first_step = done
+            self.bar = progress_bar(self.steps, "training", " steps", done)
             if done:
                 log.info("%s: goes on after epoch %d of %d", self.name, self.epoch, self.epochs)
         elif report["event"] == "trouble":
@@ -175,6 +185,7 @@ class Progress:
             self._advance(report)
 
     def _advance(self, report: dict) -> None:
+        self.step = report["step"]
         self.bar.set_description_str(f"training  | {self.so_far()}", refresh=False)
         self.bar.update(max(0, report["step"] - self.bar.n))
         if report["event"] == "epoch":
@@ -185,8 +196,19 @@ class Progress:
             log.debug("%s: epoch %d of %d: %s", self.name, self.epoch, self.epochs, figures)
 
     def so_far(self) -> str:
-        epoch = min(self.epoch + 1, self.epochs)  # after the last one, its checkpoint is written
-        return f"epoch {epoch} of {self.epochs}"
+        return f"epoch {self._current_epoch()} of {self.epochs}"
+
+    def _current_epoch(self) -> int:
+        return min(self.epoch + 1, self.epochs)  # after the last one, its checkpoint is written
+
+    def task(self) -> Task:
+        """The same in numbers. A training that is stopped early ends before its `eta`."""
+        eta = None
+        if self.steps is not None:
+            eta = seconds_left(self.began, self.step - self.first_step, self.steps - self.step)
+        return Task(
+            self.name, self.since, self.step, self.steps, self._current_epoch(), self.epochs, eta
+        )
 
     def interrupted(self) -> str:
         return f"{self.name} was in {self.so_far()} and goes on from there"

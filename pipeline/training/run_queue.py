@@ -16,12 +16,13 @@ from functools import cached_property, lru_cache
 from itertools import groupby, product
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
 import constants
 from helper import UserError, digest_of, read_file, shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import dataset_time
-from pipeline.artifacts.hyperparameters import SETTINGS, read_hyperparameters
+from pipeline.artifacts.hyperparameters import Settings, read_hyperparameters
 from pipeline.artifacts.metadata import DatasetDescription, read_json
 from pipeline.data_folder import CLOCK_TICK, DataFolder, description_path, file_state
 from pipeline.stage.text import cannot_read
@@ -31,29 +32,56 @@ PRIORITY_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.
 
 
 @dataclass(frozen=True)
-class Dropped:
+class InputFile:
     """A file that takes part in the product: a dataset, a model or a hyperparameter set."""
 
     path: Path
     digest: str
-    changed: float = 0.0
-    class_names: tuple[str, ...] = ()
-    images: int | None = None
-    priority: int = 0
-    settings: dict | None = None
 
     @cached_property
     def name(self) -> str:
         return self.path.stem
 
     @property
+    def content(self) -> object:
+        """What is the same in copies of it."""
+        return self.digest
+
+
+@dataclass(frozen=True)
+class DatasetFile(InputFile):
+    changed: float = 0.0
+    class_names: tuple[str, ...] = ()
+    validation: str | None = None  # what the given part of a dataset for validation is known by
+    images: int | None = None
+
+    @property
     def content(self) -> tuple:
         # Class names are not in the pickle, but other names are another dataset: its pictures differ.
-        return self.digest, self.class_names
+        # So is another part for validation, without which the key is that of earlier versions.
+        digest = f"{self.digest} {self.validation}" if self.validation else self.digest
+        return digest, self.class_names
 
     @cached_property
     def time(self) -> datetime:
         return dataset_time(self.name, self.changed)
+
+
+@dataclass(frozen=True)
+class ModelFile(InputFile):
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class HyperparameterSet(InputFile):
+    settings: Settings
+
+    @property
+    def priority(self) -> int:
+        return self.settings.priority
+
+
+File = TypeVar("File", bound=InputFile)
 
 
 @lru_cache(maxsize=1_000_000)
@@ -65,9 +93,9 @@ def _key(dataset: str, class_names: tuple, model: str, hyperparameters: str) -> 
 class Run:
     """One dataset x one model x one hyperparameter set; `key` is the digest of all three."""
 
-    dataset: Dropped
-    model: Dropped
-    hyperparameters: Dropped
+    dataset: DatasetFile
+    model: ModelFile
+    hyperparameters: HyperparameterSet
 
     @cached_property
     def key(self) -> str:
@@ -115,7 +143,7 @@ def _for_a_file(name: str, end: str) -> str:
 class RunQueue:
     """The product of the three folders, seen afresh at each look.
 
-    `problems` holds, after a look, a sentence for each file that cannot take part.
+    `refused` holds, after a look, a sentence for each file that cannot take part, by the file.
     """
 
     def __init__(
@@ -128,20 +156,24 @@ class RunQueue:
         self.datasets, self.models, self.sets = DataFolder(data).datasets, models, sets
         # By folder, the names that take part; all, where a folder is not there.
         self.only = only or {}
-        self.problems: list[str] = []
-        self._read: dict[str, tuple[list, Dropped | str]] = {}
+        self.refused: dict[str, str] = {}
+        self._read: dict[str, tuple[list, InputFile | str]] = {}
         self._product: tuple = ()
         self._runs: list[Run] = []
+
+    @property
+    def problems(self) -> list[str]:
+        return [*self.refused.values()]
 
     def folders(self) -> list[Path]:
         return [self.datasets, self.models, self.sets]
 
     def look(self) -> list[Run]:
         """All runs, the most urgent first."""
-        self.problems = []
-        sets = self._drops(self.sets, ".toml", self._hyperparameter_set)
-        models = self._drops(self.models, ".py", self._model)
-        datasets = _named(self._drops(self.datasets, ".pkl", self._dataset))
+        self.refused = {}
+        sets = self._files_in(self.sets, ".toml", self._hyperparameter_set)
+        models = self._files_in(self.models, ".py", self._model)
+        datasets = _named(self._files_in(self.datasets, ".pkl", self._dataset))
         if self._product != (datasets, models, sets):
             self._product = datasets, models, sets
             pairs = sorted(product(_distinct(models), _distinct(sets)), key=_urgency)
@@ -154,7 +186,7 @@ class RunQueue:
             ]
         return self._runs
 
-    def _drops(self, folder: Path, ending: str, read: Callable) -> list[Dropped]:
+    def _files_in(self, folder: Path, ending: str, read: Callable[[Path], File]) -> list[File]:
         found = []
         files = _files(folder)
         for name in sorted(files, reverse=True):
@@ -166,16 +198,16 @@ class RunQueue:
             ):
                 continue
             try:
-                seen = self._seen([files[name], files.get(f"{stem}.json")], read)
+                outcome = self._outcome([files[name], files.get(f"{stem}.json")], read)
             except FileNotFoundError:
                 continue  # it went while we looked
-            if isinstance(seen, Dropped):
-                found.append(seen)
+            if isinstance(outcome, str):
+                self.refused[shown(folder / name)] = outcome
             else:
-                self.problems.append(seen)
+                found.append(outcome)
         return found
 
-    def _seen(self, files: list[os.DirEntry | None], read: Callable) -> Dropped | str:
+    def _outcome(self, files: list[os.DirEntry | None], read: Callable[[Path], File]) -> File | str:
         """What `read` makes of a file, or the problem with it; read again only when it or its
         description has changed."""
         path = files[0].path
@@ -183,38 +215,33 @@ class RunQueue:
             stamp, settled = _stamp(files)
             if path in self._read and self._read[path][0] == stamp:
                 return self._read[path][1]
-            seen = read(Path(path))
+            outcome: File | str = read(Path(path))
         except UserError as error:
-            seen = str(error)
+            outcome = str(error)
         except FileNotFoundError:
             raise
         except OSError as error:
             return cannot_read(error)
         if settled:
-            self._read[path] = stamp, seen
-        return seen
+            self._read[path] = stamp, outcome
+        return outcome
 
-    def _dataset(self, path: Path) -> Dropped:
+    def _dataset(self, path: Path) -> DatasetFile:
         said = DatasetDescription.of(read_json(description_path(path)))
         digest = said.sha256 or safe_pickle.digest(path)
         changed = path.stat().st_mtime
-        return Dropped(path, digest, changed, said.class_names, said.train_images)
+        validation, images = said.validation_sha256, said.train_images
+        return DatasetFile(path, digest, changed, said.class_names, validation, images)
 
-    def _model(self, path: Path) -> Dropped:
+    def _model(self, path: Path) -> ModelFile:
         content = read_file(path, constants.MOST_MODEL_BYTES)
         # How soon it is its turn is no reason to train again.
         rest = PRIORITY_LINE.sub(b"", content) if content.count(b"PRIORITY") == 1 else content
-        return Dropped(path, hashlib.sha256(rest).hexdigest(), priority=_priority(path, content))
+        return ModelFile(path, hashlib.sha256(rest).hexdigest(), _priority(path, content))
 
-    def _hyperparameter_set(self, path: Path) -> Dropped:
+    def _hyperparameter_set(self, path: Path) -> HyperparameterSet:
         settings = read_hyperparameters(path)
-        # Comments, a default spelled out, and how soon it is its turn are no reason to train again.
-        training = {
-            key: value
-            for key, value in settings.items()
-            if key != "priority" and value != SETTINGS[key].default
-        }
-        return Dropped(path, digest_of(training), priority=settings["priority"], settings=settings)
+        return HyperparameterSet(path, settings.digest(), settings)
 
 
 def _files(folder: Path) -> dict[str, os.DirEntry]:
@@ -242,19 +269,19 @@ def _state(file: os.DirEntry) -> os.stat_result:
         raise
 
 
-def _distinct(drops: list[Dropped]) -> list[Dropped]:
+def _distinct(files: list[File]) -> list[File]:
     """The same content under two names is one: a copy or a renamed file makes no new run."""
-    return list({dropped.content: dropped for dropped in drops}.values())
+    return list({file.content: file for file in files}.values())
 
 
-def _urgency(pair: tuple[Dropped, Dropped]) -> tuple:
+def _urgency(pair: tuple[ModelFile, HyperparameterSet]) -> tuple:
     """The order of a model and a set: by the model's priority, then the set's, then the names."""
     model, hyperparameters = pair
     priorities = -model.priority, -hyperparameters.priority
     return *priorities, model.name, hyperparameters.name
 
 
-def _named(datasets: list[Dropped]) -> list[Dropped]:
+def _named(datasets: list[DatasetFile]) -> list[DatasetFile]:
     """A copy without a description is the same dataset as the original with its class names."""
     names = {dataset.digest: dataset.class_names for dataset in datasets if dataset.class_names}
     return [

@@ -94,7 +94,7 @@ class RunTable:
         changed = [number for number in stale if self._renew(number)]
         self._rates.change(before, self._training.entries)
         if changed or before:
-            self._estimate()
+            estimate(self.rows, self._runs, self._to_come, self._rates.medians())
         return self.rows
 
     def _begin_with(self, runs: list[Run]) -> None:
@@ -140,7 +140,7 @@ class RunTable:
             run.hyperparameters.priority,
             RunState.WAITING,
             0,
-            run.hyperparameters.settings["epochs"],
+            run.hyperparameters.settings.epochs,
         )
         self._unfinished.discard(number)
         if entry.state is RunState.FAILED:
@@ -166,25 +166,26 @@ class RunTable:
         self._rows_on[own].add(number)
         return own if f"{plain}.pkl" in self._checkpoints.names else plain
 
-    def _estimate(self) -> None:
-        """When each run that is still to come will be done, from what its model took before.
 
-        Those that are running go first; the others follow in their order, as many at a time as run now.
-        """
-        rows, runs = self.rows, self._runs
-        running = {number for number in self._unfinished if rows[number].state is RunState.RUNNING}
-        free_at = [0.0] * max(1, len(running))
-        rates = self._rates.medians()
-        known = True
-        for number in [*sorted(running), *sorted(self._to_come - running)]:
-            row, images = rows[number], runs[number].dataset.images
-            rate = rates.get(row.model)
-            # Where one is not known, nothing is of those that come after it.
-            known = known and rate is not None and images is not None
-            row.eta = None
-            if known:
-                row.eta = free_at[0] + rate * images * max(0, row.epochs - row.epochs_done)
-                heapreplace(free_at, row.eta)
+def estimate(
+    rows: list[Row], runs: list[Run], to_come: set[int], rates: dict[str | None, float]
+) -> None:
+    """When each run that is still to come will be done, from what its model took before.
+
+    Those that are running go first; the others follow in their order, as many at a time as run now.
+    """
+    running = {number for number in to_come if rows[number].state is RunState.RUNNING}
+    free_at = [0.0] * max(1, len(running))
+    known = True
+    for number in [*sorted(running), *sorted(to_come - running)]:
+        row, images = rows[number], runs[number].dataset.images
+        rate = rates.get(row.model)
+        # Where one is not known, nothing is of those that come after it.
+        known = known and rate is not None and images is not None
+        row.eta = None
+        if known:
+            row.eta = free_at[0] + rate * images * max(0, row.epochs - row.epochs_done)
+            heapreplace(free_at, row.eta)
 
 
 class FolderNames:

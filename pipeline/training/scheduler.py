@@ -1,31 +1,35 @@
 """Which runs are trained, and starting the next ones."""
 
 import argparse
+import logging
 import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import constants
 from helper import UserError
 from pipeline.artifacts.ledger import Ledger
-from pipeline.artifacts.metadata import CheckpointDescription, TrainingEntry
+from pipeline.artifacts.metadata import CheckpointDescription, RunState, TrainingEntry
 from pipeline.data_folder import DataFolder
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
-from pipeline.stage.log_lines import log
-from pipeline.stage.retry import retry_until_disk_works
+from pipeline.stage.process import Stage
 from pipeline.training import training_state
 from pipeline.training.local_workers import LocalWorkers
 from pipeline.training.run_queue import Run, RunQueue
+
+log = logging.getLogger(__name__)
 
 
 class TrainingRecord:
     """The ledger of training, and the checkpoints that there are."""
 
-    def __init__(self, data: DataFolder, once: bool):
-        self.data, self.once = data, once
+    def __init__(self, data: DataFolder, stage: Stage):
+        self.data, self.stage = data, stage
         self.ledger = Ledger(data.training_record, self._trained_on_disk, TrainingEntry.of)
+        self.failed = {key for key in self.ledger.entries if self._has_failed(key)}
         self._listed: set[str] = set()
         self._listed_at = float("-inf")
 
@@ -33,7 +37,19 @@ class TrainingRecord:
         return self.ledger.entries.get(run.key)
 
     def enter(self, run: Run, **entry: object) -> None:
-        retry_until_disk_works(lambda: self.ledger.record(run.key, **entry), log.error, self.once)
+        self.stage.retry(lambda: self.ledger.record(run.key, **entry))
+        self.failed.discard(run.key)
+        if self._has_failed(run.key):
+            self.failed.add(run.key)
+
+    def _has_failed(self, key: str) -> bool:
+        return self.ledger.entries[key].state is RunState.FAILED
+
+    def reasons(self, runs: list[Run]) -> dict[str, str]:
+        """Why those of `runs` failed that did, by the name of the run."""
+        failed = (run for run in runs if self.failed and run.key in self.failed)
+        entries = [(run, self.ledger.entries[run.key]) for run in failed]
+        return {entry.name or run.plain_name: entry.reason for run, entry in entries}
 
     def adopt(self, run: Run) -> bool:
         """Enter the checkpoint of `run`, if there is one: just made, or before an earlier process died."""
@@ -54,8 +70,8 @@ class TrainingRecord:
         return self._listed
 
     def forget_failed(self) -> None:
-        failed = [key for key, entry in self.ledger.entries.items() if entry.state == "failed"]
-        retry_until_disk_works(lambda: self.ledger.forget(*failed), log.error, self.once)
+        self.stage.retry(lambda: self.ledger.forget(*self.failed))
+        self.failed.clear()
 
     def remove_leftovers(self) -> None:
         """What a trainer kept to go on from is of no use once there is the checkpoint."""
@@ -88,12 +104,14 @@ class TrainingRecord:
 class Scheduler:
     """Which runs are done, and doing the next ones."""
 
-    def __init__(self, queue: RunQueue, processes: LocalWorkers, options: argparse.Namespace):
-        self.queue, self.processes = queue, processes
-        self.once, self.preempt = options.once, options.preempt
+    def __init__(
+        self, queue: RunQueue, processes: LocalWorkers, options: argparse.Namespace, stage: Stage
+    ):
+        self.queue, self.processes, self.stage = queue, processes, stage
+        self.preempt = options.preempt
         self.slots = devices.worker_slots(options.workers)
         self.data = DataFolder(options.data)
-        self.record = TrainingRecord(self.data, self.once)
+        self.record = TrainingRecord(self.data, stage)
         self.all_well = True
         self.seconds_per_look = 0.0
         self._problems: list[str] = []
@@ -123,6 +141,7 @@ class Scheduler:
         """
         runs = self.queue.look()
         self._log_problems()
+        self.stage.status.set_problems({**self.queue.refused, **self.record.reasons(runs)})
         there = self.record.checkpoint_names()
         busy = {process.run.key for process in self.processes.running}
         for run in runs:
@@ -144,7 +163,7 @@ class Scheduler:
         return bool(reports)
 
     def _record(self, run: Run, name: str, outcome: dict) -> None:
-        adopted = retry_until_disk_works(lambda: self.record.adopt(run), log.error, self.once)
+        adopted = self.stage.retry(lambda: self.record.adopt(run))
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
@@ -157,7 +176,7 @@ class Scheduler:
                 log.info("%s: paused after epoch %d for a newer dataset", name, outcome["epoch"])
             case "retry_later":  # not the run's fault: it is tried again, if it is still there
                 log.error("%s: %s", name, outcome["reason"])
-                if self.once:
+                if self.stage.once:
                     raise UserError(outcome["reason"])
                 time.sleep(constants.RETRY)
 
@@ -165,9 +184,10 @@ class Scheduler:
         name = run.name_in(self.data.checkpoints)
         count = run.dataset.images
         images = "" if count is None else f"{count:,} images, "
-        log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings["epochs"])
+        log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings.epochs)
         share = devices.assign([process.job for process in self.processes.running], self.slots)
-        self.processes.start(run, self._job(run, name) | share)
+        job = job_of(run, self.data.checkpoint(name))
+        self.processes.start(run, job | share)
 
     def _make_room(self, run: Run) -> None:
         """Ask the run on the oldest dataset to pause, if that of `run`, which waits, is newer."""
@@ -178,25 +198,6 @@ class Scheduler:
         if oldest.run.dataset.time < run.dataset.time:
             oldest.pause()
 
-    def _job(self, run: Run, name: str) -> dict:
-        return {
-            "name": name,
-            "dataset": str(run.dataset.path),
-            "model": str(run.model.path),
-            "checkpoint": str(self.data.checkpoint(name)),
-            "lock": lock_held(),
-            "description": {
-                "key": run.key,
-                "dataset": run.dataset.name,
-                "dataset_sha256": run.dataset.digest,
-                "model": run.model.name,
-                "model_sha256": run.model.digest,
-                "model_priority": run.model.priority,
-                "hyperparameter_set": run.hyperparameters.name,
-                "settings": run.hyperparameters.settings,
-            },
-        }
-
     def _log_problems(self) -> None:
         """Name each file that cannot take part, once per change."""
         for problem in self.queue.problems:
@@ -204,6 +205,27 @@ class Scheduler:
             if problem not in self._problems:
                 log.error("%s", problem)
         self._problems = list(self.queue.problems)
+
+
+def job_of(run: Run, checkpoint: Path) -> dict:
+    """What the process that trains `run` has to know."""
+    return {
+        "name": checkpoint.stem,
+        "dataset": str(run.dataset.path),
+        "model": str(run.model.path),
+        "checkpoint": str(checkpoint),
+        "lock": lock_held(),
+        "description": {
+            "key": run.key,
+            "dataset": run.dataset.name,
+            "dataset_sha256": run.dataset.digest,
+            "model": run.model.name,
+            "model_sha256": run.model.digest,
+            "model_priority": run.model.priority,
+            "hyperparameter_set": run.hyperparameters.name,
+            "settings": run.hyperparameters.settings.as_plain(),
+        },
+    }
 
 
 def _accuracy(outcome: dict) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helper import open_regular, whole_file
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.metadata import json_object, seconds_in, table_in, text_in, whole_in
+from pipeline.json_values import json_object, seconds_in, table_in, text_in, whole_in
 
 FILE = "resume.state"
 LONGEST_LINE = 1000  # bytes

@@ -14,16 +14,23 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
+
 import constants
-from helper import UserError, open_regular, printable
+from helper import UserError, open_regular, printable, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import class_names, hold_out, input_of, load_split
+from pipeline.artifacts.dataset import class_names, input_of, load_split
+from pipeline.artifacts.hyperparameters import Settings
+from pipeline.artifacts.image_table import validation_rows, validation_sha256
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import DatasetDescription
-from pipeline.data_folder import description_path, run_folder, training_log
+from pipeline.data_folder import description_path, image_table_path, run_folder, training_log
+from pipeline.images.splitting import alike, hold_out
+from pipeline.problem import Problem
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_works
@@ -47,9 +54,9 @@ class Job:
     threads: int = 0  # of its own; 0: TensorFlow's choice
     gpu: str = ""
 
-    @property
-    def settings(self) -> dict:
-        return self.description["settings"]
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings.of(self.description["settings"])
 
     @property
     def folder(self) -> Path:
@@ -125,15 +132,15 @@ class TrainingJob:
         self.lengths: dict[str, int] = {}  # of the curves' files, after the last whole epoch
         self.steps = 0  # batches in an epoch
         self.before = 0.0  # seconds of training before this process
-        self._began = self._said = 0.0
+        self._began = self._last_report = 0.0
 
     def train(self) -> None:
         job, settings = self.job, self.job.settings
         fitting.use_devices(job.threads, job.gpu)
-        precision = fitting.prepare(settings["precision"], settings["seed"])
+        precision = fitting.prepare(settings.precision, settings.seed)
         split = load_split(Path(job.dataset), "train")
         described = DatasetDescription.beside(Path(job.dataset))
-        fitted, held_out = hold_out(split["label"], settings["validation_split"], settings["seed"])
+        fitted, held_out = fit_and_validate(Path(job.dataset), split, described, settings)
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
         fit = fitting.Fit(model, settings, len(fitted))
         self.steps = fit.steps
@@ -152,6 +159,8 @@ class TrainingJob:
             "input": input_of(split["img"].shape[1:], described.raw_dataset is not None),
             "images": len(fitted),
             "validation_images": len(held_out),
+            "validation": "drawn" if described.validation_sha256 is None else "given",
+            "warnings": {} if len(held_out) else no_validation(settings),
             "parameters": model.count_params(),
             "precision": precision,
             "epochs": fit.epochs_done,
@@ -161,8 +170,8 @@ class TrainingJob:
         return self._publish(model, fit.history, run)
 
     def batch_done(self, epoch: int, batch: int) -> None:
-        if (now := time.monotonic()) - self._said >= SAY_PROGRESS:
-            self._said = now
+        if (now := time.monotonic()) - self._last_report >= SAY_PROGRESS:
+            self._last_report = now
             self.report(event="step", step=epoch * self.steps + batch + 1)
 
     def epoch_done(self, epoch: int, figures: dict[str, float], fit: fitting.Fit) -> bool:
@@ -192,23 +201,11 @@ class TrainingJob:
 
     def _begin(self, fit: fitting.Fit, resumed: bool) -> None:
         if not resumed:
-            self.keep_writing(self._clear)
+            self.keep_writing(lambda: clear_logs(self.logs))
             self.keep_writing(self._log_hyperparameters)
         self._began = time.monotonic()
-        self.report(
-            event="fitting",
-            epoch=fit.epochs_done,
-            steps=self.steps,
-            epochs=self.job.settings["epochs"],
-        )
-
-    def _clear(self) -> None:
-        """What an earlier try left must not show up in TensorBoard's curves."""
-        if self.logs.is_dir() and not self.logs.is_symlink():
-            shutil.rmtree(self.logs)
-        else:
-            self.logs.unlink(missing_ok=True)
-        os.ftruncate(1, 0)  # training.log
+        done, epochs = fit.epochs_done, self.job.settings.epochs
+        self.report(event="fitting", epoch=done, steps=self.steps, epochs=epochs)
 
     def _seconds(self) -> float:
         return self.before + time.monotonic() - self._began
@@ -217,7 +214,8 @@ class TrainingJob:
         names = {
             key: self.job.description[key] for key in ("dataset", "model", "hyperparameter_set")
         }
-        settings = {key: value for key, value in self.job.settings.items() if key != "priority"}
+        settings = self.job.settings.as_plain()
+        del settings["priority"]
         tensorboard_logs.cut_back(self.logs, {})
         tensorboard_logs.write_hyperparameters(self.logs, self.job.name, names | settings)
         self.lengths = tensorboard_logs.sizes(self.logs)
@@ -243,6 +241,43 @@ class TrainingJob:
                 raise
 
         retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
+
+
+def clear_logs(logs: Path) -> None:
+    """What an earlier try left must not show up in TensorBoard's curves, nor in training.log."""
+    if logs.is_dir() and not logs.is_symlink():
+        shutil.rmtree(logs)
+    else:
+        logs.unlink(missing_ok=True)
+    os.ftruncate(1, 0)  # training.log
+
+
+def fit_and_validate(
+    dataset: Path, split: dict[str, np.ndarray], described: DatasetDescription, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to fit and to validate on, in the train split: as the dataset gives them, or else drawn."""
+    if described.validation_sha256 is None:
+        share, seed = settings.validation_split, settings.seed
+        return hold_out(split["label"], share, seed, alike(split["img"]) if share else None)
+    given = validation_rows(dataset, split["img"])
+    if given is None or validation_sha256(given) != described.validation_sha256:
+        raise UserError(
+            f"{shown(image_table_path(dataset))} does not say which images are for validation, as"
+            f" {description_path(dataset).name} says it does. Restore the file, or make the dataset"
+            " again with data_ingestion.py."
+        )
+    return np.flatnonzero(~given), np.flatnonzero(given)
+
+
+def no_validation(settings: Settings) -> dict[str, dict]:
+    """The warning that nothing was held out, by its kind."""
+    off = not settings.validation_split
+    why = "validation_split is 0" if off else "no class has two images that differ"
+    text = (
+        f"No validation: {why}. The best epoch is chosen by the images that the model was fitted"
+        " on, and accuracy and loss of training are theirs."
+    )
+    return {"no_validation": Problem("no_validation", text).as_plain()}
 
 
 def versions() -> dict[str, str]:

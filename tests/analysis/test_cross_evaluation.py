@@ -17,6 +17,7 @@ from pipeline.analysis.leaderboard import Leaderboard
 from pipeline.analysis.models_by_datasets import ModelsByDatasets
 from pipeline.artifacts.catalog import Catalog
 from pipeline.artifacts.metadata import read_json
+from pipeline.stage.process import Stage
 from testkit.checkpoints import put_checkpoint, put_copy_of_dataset
 from testkit.raw_datasets import COLOURS, make_raw_dataset
 from testkit.reports import put_report
@@ -148,7 +149,7 @@ def test_a_model_is_loaded_once_for_all_datasets(data, three, monkeypatch):
     monkeypatch.setattr(
         evaluation,
         "_Worker",
-        lambda path, sha256: (loaded.append(path.stem), worker(path, sha256))[1],
+        lambda path, *more: (loaded.append(path.stem), worker(path, *more))[1],
     )
     analyze(data)
     assert loaded == [f"{dataset}__m__s" for dataset in reversed(three)]
@@ -320,12 +321,10 @@ class Turn:
 
     def __init__(self, data):
         self.catalog = Catalog(data)
-        folder = data / "model_analysis_results"
-        self.leaderboard = Leaderboard(self.catalog, folder, once=True)
-        self.evaluator = Evaluator()
-        self.tests = CrossEvaluation(
-            self.catalog, self.leaderboard, self.evaluator, folder, once=True
-        )
+        stage = Stage(once=True)
+        self.leaderboard = Leaderboard(self.catalog, stage)
+        self.evaluator = Evaluator(stage.status)
+        self.tests = CrossEvaluation(self.catalog, self.leaderboard, self.evaluator, stage)
         self.matrix = ModelsByDatasets(self.tests)
 
     def next_test(self):

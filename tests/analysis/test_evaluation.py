@@ -25,8 +25,8 @@ def test_split(data, dataset):
 
 
 @pytest.fixture
-def evaluator():
-    with Evaluator() as evaluator:
+def evaluator(stage):
+    with Evaluator(stage.status) as evaluator:
         yield evaluator
 
 

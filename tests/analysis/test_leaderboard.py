@@ -12,7 +12,7 @@ from pipeline.analysis import leaderboard, table_plots
 from pipeline.artifacts import descriptions
 from pipeline.artifacts.catalog import Catalog
 from pipeline.artifacts.hyperparameters import SETTINGS
-from pipeline.stage.process import listen_for_stop
+from pipeline.stage.process import Stage, listen_for_stop
 from testkit.pictures import HOSTILE, margin_is_white, opened
 from testkit.reports import put_report
 
@@ -31,10 +31,10 @@ FORMULAS = [
 ]
 
 
-def update(data, board=None):
+def update(data, board=None, stage=None):
     """As the stage does it; without a board, as a new process does it."""
     if board is None:
-        board = leaderboard.Leaderboard(Catalog(data), data / "model_analysis_results", once=True)
+        board = leaderboard.Leaderboard(Catalog(data), stage or Stage(once=True))
     board.catalog.look()
     board.update()
     return board
@@ -332,7 +332,7 @@ def test_a_fault_in_the_picture_is_said_once_and_stops_nothing(data, monkeypatch
     assert len(places(data)) == 2
 
 
-def test_a_stop_while_it_is_drawn_is_a_stop(data, monkeypatch):
+def test_a_stop_while_it_is_drawn_is_a_stop(data, monkeypatch, stage):
     def draw_while_asked_to_stop(*_):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -340,9 +340,9 @@ def test_a_stop_while_it_is_drawn_is_a_stop(data, monkeypatch):
 
     put_report(data, "d__a__x", "d", 0.5)
     monkeypatch.setattr(table_plots, "table_plot", draw_while_asked_to_stop)
-    listen_for_stop()
+    listen_for_stop(stage.stop_asked)
     with pytest.raises(KeyboardInterrupt):
-        update(data)
+        update(data, stage=stage)
 
 
 def test_a_look_at_unchanged_reports_reads_none_of_them(data, monkeypatch):

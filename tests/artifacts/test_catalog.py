@@ -120,7 +120,7 @@ def test_a_dataset_is_found_by_content_or_else_by_name(tmp_path):
     catalog, found = Catalog(tmp_path), {}
     for checkpoint in catalog.checkpoints:
         try:
-            found[checkpoint.run] = catalog.dataset_of(checkpoint).stem
+            found[checkpoint.run] = catalog.dataset_of(checkpoint).name
         except UserError as error:
             found[checkpoint.run] = str(error).split(",")[0]
     assert found == {

@@ -5,7 +5,7 @@ import pytest
 
 from helper import UserError
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import hold_out, load_split
+from pipeline.artifacts.dataset import load_split
 
 
 def split(count: int = 4) -> dict:
@@ -109,48 +109,3 @@ def test_a_damaged_dataset_is_refused_as_damaged(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(safe_pickle.PickleError, match="is damaged"):
         load_split(path, "train")
-
-
-# hold_out
-
-
-LABELS = np.random.default_rng(4).permutation(np.repeat([0, 1, 2, 7], [100, 50, 10, 1]))
-
-
-@pytest.mark.parametrize("fraction", [0, 0.1, 0.25, 0.5, 0.9])
-def test_each_image_is_either_fitted_or_held_out(fraction):
-    fitted, held_out = hold_out(LABELS, fraction, seed=0)
-    assert sorted([*fitted, *held_out]) == list(range(len(LABELS)))
-    assert (np.diff(fitted) > 0).all()
-    assert (np.diff(held_out) > 0).all()
-
-
-def test_each_class_gives_the_same_fraction_and_a_single_image_is_fitted():
-    fitted, held_out = hold_out(LABELS, 0.2, seed=0)
-    assert np.bincount(LABELS[held_out], minlength=8).tolist() == [20, 10, 2, 0, 0, 0, 0, 0]
-    assert np.bincount(LABELS[fitted], minlength=8).tolist() == [80, 40, 8, 0, 0, 0, 0, 1]
-
-
-def test_every_class_keeps_an_image_to_fit_at_any_fraction():
-    for fraction in (0.5, 0.8, 0.9, 0.99):
-        for count in range(1, 6):
-            fitted, _ = hold_out(np.repeat([0, 1], [count, 1]), fraction, seed=1)
-            assert set(np.repeat([0, 1], [count, 1])[fitted]) == {0, 1}
-
-
-def test_a_fraction_of_zero_holds_nothing_out():
-    fitted, held_out = hold_out(LABELS, 0.0, seed=0)
-    assert fitted.tolist() == list(range(len(LABELS)))
-    assert held_out.tolist() == []
-    assert LABELS[held_out].shape == (0,)
-
-
-def test_the_same_seed_draws_the_same_images_and_another_one_others():
-    draws = [hold_out(LABELS, 0.2, seed)[1].tolist() for seed in (0, 0, 1)]
-    assert draws[0] == draws[1]
-    assert draws[0] != draws[2]
-
-
-def test_the_draw_is_not_the_first_images_of_each_class():
-    _, held_out = hold_out(np.repeat([0, 1], 50), 0.2, seed=0)
-    assert held_out.tolist() != [*range(10), *range(50, 60)]

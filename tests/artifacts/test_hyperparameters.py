@@ -5,10 +5,15 @@ import tomllib
 import pytest
 
 import constants
-from pipeline.artifacts.hyperparameters import SETTINGS, HyperparameterError, read_hyperparameters
+from pipeline.artifacts.hyperparameters import (
+    SETTINGS,
+    HyperparameterError,
+    Settings,
+    read_hyperparameters,
+)
 
 SHIPPED = constants.HYPERPARAMETERS / "default.toml"
-DEFAULTS = {key: setting.default for key, setting in SETTINGS.items()}
+DEFAULTS = Settings().as_plain()
 
 
 @pytest.fixture
@@ -16,7 +21,7 @@ def read(tmp_path):
     def read_text(text: str | bytes) -> dict:
         path = tmp_path / "fast.toml"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return read_hyperparameters(path)
+        return read_hyperparameters(path).as_plain()
 
     return read_text
 
@@ -34,10 +39,37 @@ def error_of(read, tmp_path):
 
 
 def test_the_shipped_set_names_each_setting_that_has_no_plain_off():
-    shipped = read_hyperparameters(SHIPPED)
+    shipped = read_hyperparameters(SHIPPED).as_plain()
     assert shipped == {**DEFAULTS, "augmentation.shift": 0.05}
     named = set(tomllib.loads(SHIPPED.read_text("utf-8"))) - {"augmentation"}
     assert named == {key for key in DEFAULTS if not key.startswith("augmentation.")}
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("default", "cdf3fc128c89f32f6dc3e57f90b19f1078ca927d276cdb203a1a0fa792366351"),
+        ("quick", "f4d1c383931c9ca58b9a6655750e20df5177ef6c396262667accf41b98347d32"),
+    ],
+)
+def test_what_is_trained_with_a_shipped_set_stays_trained(name, digest):
+    assert read_hyperparameters(SHIPPED.with_stem(name)).digest() == digest
+
+
+def test_the_digest_is_of_what_makes_a_difference_to_the_training():
+    assert Settings(priority=7).digest() == Settings().digest()
+    others = {Settings(**{name: None}).digest() for name in vars(Settings()) if name != "priority"}
+    assert len(others | {Settings().digest()}) == len(DEFAULTS)
+
+
+def test_settings_are_told_from_their_plain_form_again_with_numbers_of_their_type():
+    settings = Settings.of({"learning_rate": 1, "augmentation.crop": 0, "epochs": 3})
+    assert Settings.of(settings.as_plain()) == settings
+    assert [type(value) for value in settings.as_plain().values()] == [
+        type(value) for value in DEFAULTS.values()
+    ]
+    assert settings.augmentation_crop == 0.0
+    assert list(DEFAULTS) == list(SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +289,7 @@ def test_a_set_that_is_too_large_is_not_read(tmp_path):
     with pytest.raises(OSError, match="it has 65,537 bytes, at most 65,536 are allowed"):
         read_hyperparameters(path)
     path.write_text("#" * constants.MOST_SET_BYTES)
-    assert read_hyperparameters(path)["epochs"] == 20
+    assert read_hyperparameters(path).epochs == 20
 
 
 @pytest.mark.parametrize(

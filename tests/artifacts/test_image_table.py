@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from pipeline.artifacts.catalog import Catalog
-from pipeline.artifacts.image_table import file_names, image_table
+from pipeline.artifacts.image_table import (
+    file_names,
+    image_table,
+    validation_rows,
+    validation_sha256,
+)
 from pipeline.data_folder import image_table_path
 from pipeline.raw_data.published import Published
 
@@ -107,3 +112,39 @@ def test_a_table_alone_is_no_dataset(dataset, tmp_path):
     published = Published(tmp_path / "dataset")
     assert published.by_content() == {}
     assert published.name_for("a digest") != NAME
+
+
+VALIDATION = np.array([False, True, False])
+
+
+def put_validation(dataset, validation=VALIDATION):
+    table = image_table({"test": rows(), "train": rows()}, validation)
+    image_table_path(dataset).write_bytes(table)
+
+
+def test_a_given_validation_part_is_a_last_column_and_read_again(dataset):
+    put_validation(dataset)
+    [columns, *lines] = csv.reader(io.StringIO(image_table_path(dataset).read_text()))
+    assert columns[-1] == "validation"
+    assert [line[-1] for line in lines] == ["false"] * 3 + ["false", "true", "false"]
+    read = validation_rows(dataset, IMAGES)
+    assert read.dtype == bool
+    assert read.tolist() == VALIDATION.tolist()
+    assert (
+        validation_sha256(read) == validation_sha256(VALIDATION) != validation_sha256(~VALIDATION)
+    )
+    assert file_names(dataset, "test", IMAGES) == NAMES
+
+
+def test_a_table_of_before_gives_no_validation_part(dataset):
+    assert validation_rows(dataset, IMAGES[::-1]) is None
+
+
+def test_a_table_of_other_images_or_with_other_words_gives_no_validation_part(dataset):
+    put_validation(dataset)
+    assert validation_rows(dataset, IMAGES[::-1]) is None
+    path = image_table_path(dataset)
+    path.write_bytes(path.read_bytes().replace(b"true", b"perhaps"))
+    assert validation_rows(dataset, IMAGES) is None
+    path.unlink()
+    assert validation_rows(dataset, IMAGES) is None

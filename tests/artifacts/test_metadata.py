@@ -15,11 +15,11 @@ from pipeline.artifacts.metadata import (
     DatasetDescription,
     IngestionEntry,
     Report,
-    StageStatus,
     TrainingEntry,
-    json_object,
     said_in,
 )
+from pipeline.json_values import json_object
+from pipeline.stage.status import StageStatus
 from prove.any_json import DATASET, anything, text_of
 
 READERS = {
@@ -48,7 +48,17 @@ def test_no_reader_raises_and_what_it_gives_can_be_compared_and_said(reader):
 
 def _keys(draw):
     known = [*DATASET, *RUN, "run", "metrics", "accuracy", "accuracies", "said", "pid", "problems"]
-    known += ["classes", "image_shape", "trained", "state", "name", "reason", "doing", "loss"]
+    known += [
+        "tasks",
+        "classes",
+        "image_shape",
+        "trained",
+        "state",
+        "name",
+        "reason",
+        "doing",
+        "loss",
+    ]
     return draw.sample(known, 9)
 
 

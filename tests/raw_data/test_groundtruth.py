@@ -1,19 +1,21 @@
-"""groundtruth.py: any CSV is read whole, or refused with its row and the reason."""
+"""groundtruth.py: any table is read whole, or refused with the reason and the first row it is true of."""
 
+import codecs
 import csv
 import io
 import random
-import re
 
 import pytest
 
 import constants
-from pipeline.raw_data.groundtruth import RawDatasetError, Row, first_few, number_labels, read_rows
+from pipeline.problem import RawDatasetError
+from pipeline.raw_data.groundtruth import Row, number_labels, read_rows
 
 FILES = {"a.png", "b.png", "c.png", "groundtruth.csv"}
 PLACE = "train/groundtruth.csv"
-NOT_UTF_8 = "this is not UTF-8 text. Save the file as CSV in UTF-8."
 NUL = "there is a NUL character. Save the file as CSV in UTF-8."
+CUT_OFF = "this is not {} text, or it is cut off. Save the file as CSV in UTF-8."
+NO_IMAGE = f'{PLACE} lists no image. It needs at least one row of two columns, "file,label".'
 
 
 def rows(text: str | bytes, split: str = "train") -> list[tuple[int, str, str]]:
@@ -25,7 +27,11 @@ def complaints(text: str | bytes) -> list[str]:
     """What is said against a CSV, without the file's name where it is the expected one."""
     with pytest.raises(RawDatasetError) as refused:
         rows(text)
-    return [problem.removeprefix(f"{PLACE}, ") for problem in refused.value.problems]
+    assert {problem.split for problem in refused.value.problems} == {"train"}
+    return [
+        str(problem).removeprefix(f"{PLACE}, ").removeprefix(f"{PLACE}: ")
+        for problem in refused.value.problems
+    ]
 
 
 def labelled(*labels: str) -> list[Row]:
@@ -34,13 +40,14 @@ def labelled(*labels: str) -> list[Row]:
 
 def numbered(train: list[str], test: list[str] | None = None) -> tuple[dict[str, int], list[str]]:
     test = train[:1] if test is None else test
-    return number_labels({"train": labelled(*train), "test": labelled(*test)})
+    number_of, names, _ = number_labels({"train": labelled(*train), "test": labelled(*test)})
+    return number_of, names
 
 
 def label_complaints(train: list[str], test: list[str] | None = None) -> list[str]:
     with pytest.raises(RawDatasetError) as refused:
         numbered(train, test)
-    return refused.value.problems
+    return list(map(str, refused.value.problems))
 
 
 TWO_ROWS = [(1, "a.png", "0"), (2, "b.png", "1")]
@@ -59,6 +66,14 @@ TWO_ROWS = [(1, "a.png", "0"), (2, "b.png", "1")]
         "  a.png ,\t0 \n b.png , 1\n",
         'a.png, "0"\n "b.png", "1"\n',
         "a.png,0\nb.png,1\n\n  \n,\n,,,\n",
+        "a.png;0\nb.png;1\n",
+        "a.png\t0\r\nb.png\t1\r\n",
+        "a.png|0\nb.png|1\n",
+        "a,0\nb,1\n",
+        "0,a.png\n1,b.png\n",
+        "a.png,0\nb.png,1\n".encode("utf-16"),
+        "a.png,0\nb.png,1\n".encode("utf-32"),
+        codecs.BOM_UTF16_BE + "a.png,0\r\nb.png,1\r\n".encode("utf-16-be"),
     ],
 )
 def test_reads_the_ways_that_programs_write_two_columns(text):
@@ -80,37 +95,28 @@ def test_a_header_row_is_no_image_but_counts_as_a_row(header):
     assert rows(f"{header}\r\na.png,0\r\nb.png,1\r\n") == [(2, "a.png", "0"), (3, "b.png", "1")]
 
 
-def test_a_first_row_that_names_a_file_is_no_header():
-    assert complaints("groundtruth,cat\n") == [
-        f'{PLACE} lists no image. Each split needs at least one row "file,label".'
-    ]
-    with pytest.raises(RawDatasetError, match='row 1: "picture" names no PNG'):
-        read_rows(b"picture,cat\na.png,cat\n", "train", {"picture", "a.png"})
-
-
 @pytest.mark.parametrize(
-    ("first", "problem"),
+    "text",
     [
-        ("file,label,more", 'row 1: 3 columns, expected "file,label". Correct the row.'),
-        ("a,5", 'row 1: "a" names no PNG. Only images named *.png are read; convert it.'),
-        ("a,-1", 'row 1: "a" names no PNG. Only images named *.png are read; convert it.'),
-        ("a,nan", 'row 1: "a" names no PNG. Only images named *.png are read; convert it.'),
-        ("cat,a.png", 'row 1: "cat" names no PNG. Only images named *.png are read; convert it.'),
-        ("a,", 'row 1: "a" names no PNG. Only images named *.png are read; convert it.'),
-        ('file,"label\na.png,0"', "row 1: the row goes on over several lines. Check its quotes."),
+        ",file,label,size\n0,a.png,cat,7\n1,b.png,dog,7.5\n",
+        "label;comment;file\ncat;x, y;a\ndog;;b\n",
+        "id\tset\tClass\tx\nb.png\t1\tdog\t0\na.png\t1\tcat\t1\n",
     ],
 )
-def test_a_first_row_that_may_hold_data_is_no_header(first, problem):
-    assert complaints(f"{first}\nb.png,1\n") == [problem]
+def test_further_columns_and_another_order_do_no_harm(text):
+    assert sorted(row[1:] for row in rows(text)) == [("a.png", "cat"), ("b.png", "dog")]
+
+
+def test_a_first_row_that_names_a_file_is_no_header():
+    assert rows("b,cat\na,dog\n") == [(1, "b.png", "cat"), (2, "a.png", "dog")]
+    assert rows("z,cat\na,dog\n") == [(2, "a.png", "dog")]
+    assert rows("z,0\na,1\n")[0] == (1, "z", "0")
+    assert complaints("z.txt,cat\na,dog\n")[0].startswith('1 row names no image, first "z.txt"')
 
 
 def test_only_the_first_row_can_be_a_header():
-    assert complaints("file,label\nfile,label\na.png,0\n") == [
-        'row 2: "file" names no PNG. Only images named *.png are read; convert it.'
-    ]
-    assert complaints("\n\na.png,0\nfile,label\n") == [
-        'row 4: "file" names no PNG. Only images named *.png are read; convert it.'
-    ]
+    (row, _) = rows("file,label\nfile,label\na.png,0\n")
+    assert row == (2, "file", "label")  # an image that may still come
 
 
 @pytest.mark.parametrize(
@@ -130,121 +136,128 @@ def test_a_longer_path_that_ends_in_the_split_means_the_name_in_this_split(path)
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        "../a.png",
-        "../../etc/a.png",
-        "/etc/a.png",
-        "//a.png",
-        "test/a.png",
-        "train/../a.png",
-        "train/x/a.png",
-        "Train/a.png",
-        r"\\server\share\a.png",
-        r"..\a.png",
-        "./a.png",
-    ],
+    "path", ["/etc/a.png", "./a.png", "//a.png", "x/y/a", r"\\server\share\a.png"]
 )
-def test_a_path_to_elsewhere_is_refused(path):
+def test_a_path_of_another_machine_means_the_image_of_that_name(path):
+    assert rows(f"b.png,1\n{path},0\n") == [(1, "b.png", "1"), (2, "a.png", "0")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../a.png", "../x/../a.png", "test/a.png", "/data/test/a", r"..\a.png", "train/../test/z.png"],
+)
+def test_a_path_to_another_split_is_refused(path):
     assert complaints(f"b.png,1\n{path},0\n") == [
-        f'row 2: "{path}" is not in train/. Give the image\'s name in that folder.'
+        f"1 row names a file in another folder, first {path} (row 2). Give its name in this folder."
     ]
 
 
 @pytest.mark.parametrize(
     "path",
-    [
-        "../../etc/passwd",
-        "/etc/passwd",
-        "/dev/zero",
-        "..",
-        "train/",
-        "a.jpg",
-        "a.png/",
-        "a.png.gz",
-        "",
-    ],
+    ["..", "train/", "a.txt", "a.png/", "a.png.gz", "", "groundtruth.csv", "/etc/passwd.txt"],
 )
-def test_what_is_named_unlike_a_png_is_refused(path):
+def test_what_is_named_unlike_an_image_is_refused(path):
     assert complaints(f"b.png,1\n{path},0\n") == [
-        f'row 2: "{path}" names no PNG. Only images named *.png are read; convert it.'
+        f'1 row names no image, first "{path}" (row 2).'
+        " An image is known by its extension, such as .png or .jpg."
     ]
 
 
-def test_the_ending_may_be_in_capitals():
-    assert rows("A.PNG,0\n") == [(1, "A.PNG", "0")]
+def test_an_image_that_may_still_come_has_its_bare_name():
+    assert rows("b.png,1\n/etc/passwd,0\nx/y.JPG,0\n\\dev\\zero,1\n")[1:] == [
+        (2, "passwd", "0"),
+        (3, "y.JPG", "0"),
+        (4, "zero", "1"),
+    ]
+
+
+def test_names_match_whatever_their_unicode_form_is():
+    read = read_rows("caf\u00e9.jpg,0\n".encode(), "train", {"cafe\u0301.jpg"})
+    assert [row.file for row in read] == ["cafe\u0301.jpg"]
 
 
 @pytest.mark.parametrize(
-    ("row", "columns"),
-    [
-        ("a.png", "1 column"),
-        ("a.png,0,1", "3 columns"),
-        ("a.png;0", "1 column"),
-        ("a.png\t0", "1 column"),
-    ],
+    ("row", "cells"),
+    [("a.png", "1 cell"), ("a.png,0,1", "3 cells"), ("a.png;0", "1 cell")],
 )
-def test_one_or_three_columns_are_refused(row, columns):
-    assert complaints(f"file,label\nb.png,1\n{row}\n") == [
-        f'row 3: {columns}, expected "file,label". Correct the row.'
+def test_a_row_with_fewer_or_more_cells_than_the_others_is_refused(row, cells):
+    assert complaints(f"file,label\nb.png,1\nc.png,1\n{row}\n") == [
+        f'1 row does not have 2 cells, first row 4 ({cells}: "{row}"). Correct this row.'
     ]
 
 
 @pytest.mark.parametrize(
     "label",
-    "nan NaN 1e400 -0 -1 1.5 1. .5 inf -inf Infinity +3 1e3 1_000 ١٢ ٣ \uff13 -1e-9".split(),  # noqa: SIM905
+    "nan NaN 1e400 -0 -1 1.5 1. .5 inf -inf Infinity +3 1e3 1_000 ١٢ ٣ \uff13 -1e-9 None".split(),  # noqa: SIM905
 )
-def test_a_number_that_is_no_class_is_refused(label):
-    assert complaints(f"file,label\na.png,0\nb.png,{label}\n") == [
-        f'row 3: "{label}" is no label. Labels are whole numbers of 0 or more, or names.'
-    ]
+def test_a_class_may_be_called_like_a_number(label):
+    assert rows(f"file,label\na.png,0\nb.png,{label}\n") == [(2, "a.png", "0"), (3, "b.png", label)]
+    assert numbered(["0", label])[1] == sorted(["0", label])
 
 
 def test_an_empty_label_is_refused():
-    assert complaints("a.png,\nb.png,1\n") == ["row 1: the label of a.png is empty. Add it."]
-    assert complaints('a.png,1\nb.png," "\n') == ["row 2: the label of b.png is empty. Add it."]
-
-
-def test_a_file_that_is_listed_twice_is_refused_with_both_rows():
-    again = "a.png is listed in row 2 already. Delete one of the two rows."
-    assert complaints("file,label\na.png,0\n\nb.png,1\na.png,0\ntrain/a.png,1\n") == [
-        f"row 5: {again}",
-        f"row 6: {again}",
+    assert complaints("a.png,\nb.png,1\n") == ["1 row has no label, first a.png (row 1). Add it."]
+    assert complaints('a.png,1\nb.png," "\n') == [
+        "1 row has no label, first b.png (row 2). Add it."
     ]
 
 
-def test_each_wrong_row_is_named():
-    assert complaints("a.png\n\nb.png,0\nx,y,z\nc.png,-1\n") == [
-        'row 1: 1 column, expected "file,label". Correct the row.',
-        'row 4: 3 columns, expected "file,label". Correct the row.',
-        'row 5: "-1" is no label. Labels are whole numbers of 0 or more, or names.',
+def test_a_file_that_is_listed_twice_is_refused_with_both_rows():
+    assert complaints("file,label\na.png,0\n\nb.png,1\na.png,0\ntrain/a.png,1\n") == [
+        "2 rows name a file a second time, first a.png (row 5, before in row 2). Delete these rows."
+    ]
+
+
+def test_each_cause_is_named_once():
+    text = "a.png\n\nb.png,0\nx,y,z\n../c.png,1\nc.png,\n" + "a.png\n" * 2
+    assert complaints(f"b.png,1\nc.png,1\na.png,0\n{text}" + "x.png,1\n" * 86) == [
+        '4 rows do not have 2 cells, first row 4 (1 cell: "a.png"). Correct these rows.',
+        "86 rows name a file a second time, first b.png (row 6, before in row 1). Delete these rows.",
+        "1 row names a file in another folder, first ../c.png (row 8). Give its name in this folder.",
+        "1 row has no label, first c.png (row 9). Add it.",
+    ]
+
+
+def test_rows_after_very_many_wrong_ones_are_not_looked_at(monkeypatch):
+    monkeypatch.setattr(constants, "MOST_WRONG_ROWS", 3)
+    assert complaints("a.png,1\n" + "b.png,\n" * 9) == [
+        "3 rows have no label, first b.png (row 2). Add it.",
+        "row 5 and those after it were not looked at.",
     ]
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "file,label\n", ",\n", '""\n'])
 def test_a_file_without_rows_is_refused(content):
-    assert complaints(content) == [
-        f'{PLACE} lists no image. Each split needs at least one row "file,label".'
-    ]
+    assert complaints(content) == [NO_IMAGE]
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("a.png,0\n".encode("utf-16"), f"row 1: {NOT_UTF_8}"),
         ("a.png,0\n".encode("utf-16-le"), f"row 1: {NUL}"),
-        ("a.png,0\n".encode("utf-32"), f"row 1: {NOT_UTF_8}"),
-        (b"a.png,0\nb.png,caf\xe9\n", f"row 2: {NOT_UTF_8}"),
-        (b"a.png,0\r\nb.png,1\r\nc.png,caf\xe9\r\n", f"row 3: {NOT_UTF_8}"),
-        (b"a.png,0\rb.png,1\rc.png,caf\xe9\r", f"row 3: {NOT_UTF_8}"),
-        (b"a.png,0\nb.png,\xff", f"row 2: {NOT_UTF_8}"),
+        ("a.png,0\n".encode("utf-16")[:-1], f"row 1: {CUT_OFF.format('UTF-16')}"),
+        ("a.png,0\nb.png,\u732b".encode()[:-1], f"row 2: {CUT_OFF.format('UTF-8')}"),
         (b"a.png,0\n\nb\0.png,1\n", f"row 3: {NUL}"),
         (b"a.png,0\r\rb.png,1\0\r", f"row 3: {NUL}"),
         (b"\xef\xbb\xbf\0", f"row 1: {NUL}"),
     ],
 )
-def test_what_is_no_utf_8_text_is_refused_with_its_row(content, problem):
+def test_what_is_no_text_is_refused_with_its_row(content, problem):
     assert complaints(content) == [problem]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_what_is_no_utf_8_is_read_as_windows_wrote_it_and_that_is_said(end):
+    warnings: list = []
+    content = end.join([b"a.png,0", b"b.png,caf\xe9 or \x80", b""])
+    assert [row.label for row in read_rows(content, "train", FILES, warnings)] == ["0", "café or €"]
+    (warning,) = warnings
+    assert (warning.kind, warning.split, warning.row) == ("encoding", "train", 2)
+    assert str(warning) == (
+        f"{PLACE} is not UTF-8 text and was read as Windows-1252, first café (row 2)."
+        " If this word is wrong, save the file as CSV in UTF-8."
+    )
+    assert rows(content.replace(b"\x80", b"\x81"))[1][2] == "café or \x81"  # as Latin-1
 
 
 def test_an_unterminated_quote_is_refused_with_the_row_in_which_it_begins():
@@ -261,11 +274,10 @@ def test_an_unterminated_quote_is_refused_with_the_row_in_which_it_begins():
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_row_over_several_lines_is_refused_and_later_rows_keep_their_number(end):
-    lines = ["file,label", '"a.png,0', 'b.png",1', 'c.png,"cat', "", 'dog"', "d.png,-1", ""]
+    lines = ["file,label", '"a.png,0', 'b.png",1', 'c.png,"cat', "", 'dog"', "b.png,", ""]
     assert complaints(end.join(lines)) == [
-        "row 2: the row goes on over several lines. Check its quotes.",
-        "row 4: the row goes on over several lines. Check its quotes.",
-        'row 7: "-1" is no label. Labels are whole numbers of 0 or more, or names.',
+        "2 rows go on over several lines, first row 2. Check the quotes.",
+        "1 row has no label, first b.png (row 7). Add it.",
     ]
 
 
@@ -274,15 +286,29 @@ def test_rows_after_a_quoted_line_break_at_the_edge_of_a_cell_keep_their_number(
 
 
 def test_what_an_error_quotes_cannot_write_to_the_terminal():
-    assert complaints("\x1b[2J.jpg,0\na.png,0\n") == [
-        r'row 1: "\x1b[2J.jpg" names no PNG. Only images named *.png are read; convert it.'
+    assert complaints("\x1b[2J.txt,0\na.png,0\n") == [
+        r'1 row names no image, first "\x1b[2J.txt" (row 1).'
+        " An image is known by its extension, such as .png or .jpg."
     ]
 
 
-def test_whole_numbers_stay_as_they_are():
-    number_of, names = numbered(["007", "3", "0", "7"])
-    assert number_of == {"007": 7, "3": 3, "0": 0, "7": 7}
-    assert names == ["0", "1", "2", "3", "4", "5", "6", "7"]
+def test_numbers_without_gaps_stay_as_they_are():
+    assert numbered(["10", *"1234567890"], [])[0] == {str(number): number for number in range(11)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["300", "100", "200"], ["100", "200", "300"]),
+        (["10", "9", "1"], ["1", "9", "10"]),
+        (["007", "7", "0"], ["0", "007", "7"]),
+        (["1", "0", "cat"], ["0", "1", "cat"]),
+        (["9" * 4000, "0"], ["0", "9" * 4000]),
+        (["9" * 5000, "0"], ["0", "9" * 5000]),
+    ],
+)
+def test_other_numbers_are_names(labels, names):
+    assert numbered(labels, []) == ({name: number for number, name in enumerate(names)}, names)
 
 
 def test_names_are_sorted_and_numbered():
@@ -292,73 +318,49 @@ def test_names_are_sorted_and_numbered():
     )
 
 
-@pytest.mark.parametrize(
-    ("train", "test", "problem"),
-    [
-        (
-            ["0", "1", "cat"],
-            ["1"],
-            'train/groundtruth.csv, row 3: the label "cat" is a name, most others are',
-        ),
-        (
-            ["cat", "3", "dog"],
-            ["cat"],
-            'train/groundtruth.csv, row 2: the label "3" is a number, most others',
-        ),
-        (
-            ["0", "1"],
-            ["1", "x\ty"],
-            'test/groundtruth.csv, row 2: the label "x\\ty" is a name, most others',
-        ),
-        (
-            ["cat", "dog"],
-            ["0"],
-            'test/groundtruth.csv, row 1: the label "0" is a number, most others are names',
-        ),
-    ],
-)
-def test_numbers_among_names_are_refused_with_file_and_row(train, test, problem):
-    (said,) = label_complaints(train, test)
-    assert said.startswith(problem)
-    assert said.endswith(" Use numbers only or names only, in both splits.")
+def test_names_are_the_same_in_every_unicode_form():
+    number_of, names, (warning,) = number_labels(
+        {"train": labelled("cafe\u0301", "caf\u00e9", "b")}
+    )
+    assert names == ["b", "caf\u00e9"]
+    assert number_of == {"b": 0, "cafe\u0301": 1, "caf\u00e9": 1}
+    assert str(warning) == (
+        'class names are written in several Unicode forms: "caf\u00e9". Each counts as one class.'
+    )
 
 
-def test_a_test_label_that_train_does_not_have_is_refused():
-    cure = "Add training images of this class, or correct the label."
+def test_names_that_look_alike_are_a_warning():
+    labels = ["Cat", "cat", "ice bear", "icebear", "IceBear", "dog", "\uff44og", "cow"]
+    _, names, (warning,) = number_labels({"train": labelled(*labels)})
+    assert len(names) == len(labels)
+    assert (warning.kind, warning.count) == ("similar labels", 3)
+    assert str(warning) == (
+        'class names differ only in case, spaces or Unicode form: "Cat", "cat";'
+        ' "IceBear", "ice bear", "icebear"; "dog", "\uff44og".'
+        " Each counts as a class of its own: if they are one, give them one name."
+    )
+    assert number_labels({"train": labelled("cat", "dog", "0")})[2] == []
+
+
+def test_a_label_that_train_does_not_have_is_refused():
+    cure = "Add training images of each class, or correct the labels."
     assert label_complaints(["cat", "dog"], ["dog", "cow", "Cat"]) == [
-        f'test/groundtruth.csv, row 2: no training image has the label "cow". {cure}',
-        f'test/groundtruth.csv, row 3: no training image has the label "Cat". {cure}',
+        'test: no training image has 2 labels: "cow", "Cat" (2 images, first 2.png, row 2). ' + cure
     ]
-    assert label_complaints(["0", "2"], ["02", "1"]) == [
-        f'test/groundtruth.csv, row 2: no training image has the label "1". {cure}'
-    ]
-
-
-@pytest.mark.parametrize("label", ["10000", "1000000000", "9" * 18, "9" * 19, "9" * 4000])
-def test_a_label_that_would_make_too_many_classes_is_refused(label):
-    assert label_complaints(["0", *rows(f"a.png,{label}\n")[0][2:]]) == [
-        f"train/groundtruth.csv, row 2: label {label} makes more than 10,000 classes."
-        " Number the classes from 0 without gaps, or use names."
+    assert label_complaints(["0", "2"], ["2", "1"]) == [
+        f'test: no training image has the label "1" (1 image, first 2.png, row 2). {cure}'
     ]
 
 
-def test_the_largest_label_is_allowed():
-    number_of, names = numbered([str(constants.MAX_CLASSES - 1)])
-    assert number_of == {"9999": 9999}
-    assert len(names) == 10_000
-
-
-def test_too_many_names_are_refused():
-    said = label_complaints([f"name {number:05}" for number in range(constants.MAX_CLASSES + 1)])
-    assert len(said) == 1
-    assert said[0].startswith("train/groundtruth.csv, row 10001: label name 10000 makes more than")
-
-
-def test_the_error_says_the_first_few_and_how_many_more():
-    assert first_few(list("abcde")) == list("abcde")
-    assert first_few(list("abcdef")) == [*"abcde", "And 1 more."]
-    assert len(first_few(["x"] * 1234)) == 6
-    assert str(RawDatasetError(["One."] * 1234)) == "One. One. One. One. One. And 1,229 more."
+def test_the_largest_number_of_classes_is_allowed():
+    assert len(numbered([str(number) for number in range(constants.MAX_CLASSES)])[1]) == 10_000
+    assert label_complaints(
+        [f"name {number:05}" for number in range(constants.MAX_CLASSES + 1)]
+    ) == [
+        'there are 10,001 different labels, such as "name 00000", "name 00001", "name 00002", ...,'
+        " at most 10,000 are allowed."
+        " See whether the labels are in the column that they were taken from."
+    ]
 
 
 # Fuzzing: thousands of CSVs made by small accidents.
@@ -383,7 +385,6 @@ BITS = [
     "\x85",
     "\u2028",
 ]
-END_OF_LINE = re.compile(r"\r\n|\r|\n")
 
 
 def accident(text: str, rng: random.Random) -> str:
@@ -400,31 +401,24 @@ def accident(text: str, rng: random.Random) -> str:
     return "".join(rng.sample(lines, len(lines)))
 
 
-def filled_rows(text: str) -> list[list[str]]:
-    cells = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+def filled_rows(text: str, separator: str) -> list[list[str]]:
+    lines = io.StringIO(text.removeprefix("\ufeff"), newline="")
+    cells = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     return [row for row in cells if any(cell.strip() for cell in row)]
 
 
-def headers_among(found: list[list[str]], read: list[Row]) -> int:
-    """1 where the first row was left out, as a header may be; what it holds is no image."""
-    if len(found) == len(read):
-        return 0
-    assert not any(cell.strip().endswith(".png") for cell in found[0])
-    return 1
-
-
-def without_lines(text: str, numbers: set[int]) -> str:
-    lines = [
-        line
-        for number, line in enumerate(END_OF_LINE.split(text.removeprefix("\ufeff")), start=1)
-        if number not in numbers
-    ]
-    return "\n".join(lines)
+def holds_all(text: str, separator: str, read: list[Row]) -> bool:
+    """Whether each row was read, but for a first one that names no image, as a header."""
+    filled = filled_rows(text, separator)
+    header = len(filled) > len(read)
+    return len(read) + header == len(filled) and not (
+        header and any(cell.strip().endswith(".png") for cell in filled[0])
+    )
 
 
 def test_whatever_happens_to_a_csv_no_row_is_dropped_silently():
     rng = random.Random(19)
-    accepted = named = whole = 0
+    accepted = refused = 0
     for _ in range(6000):
         text = rng.choice(SEEDS)
         for _ in range(rng.randrange(1, 5)):
@@ -432,34 +426,12 @@ def test_whatever_happens_to_a_csv_no_row_is_dropped_silently():
         try:
             read = read_rows(text.encode(), "train", FILES)
         except RawDatasetError as error:
-            found = [re.match(PLACE + r", row (\d+): \S", said) for said in error.problems]
-            if len(found) == 1 and ('"' in text or "\0" in text):
-                whole += 1
-                continue
-            if not all(found):
-                assert error.problems == [
-                    f'{PLACE} lists no image. Each split needs at least one row "file,label".'
-                ]
-                assert len(filled_rows(text.removeprefix("\ufeff"))) <= 1
-                continue
-            if '"' in text:
-                continue
-            # Without the rows that were named, the rest is accepted, one row for each line.
-            rest = without_lines(text, {int(match[1]) for match in found})
-            if not filled_rows(rest):
-                continue
-            named += 1
-            try:
-                read = read_rows(rest.encode(), "train", FILES)
-            except RawDatasetError as again:
-                assert "lists no image" in str(again)
-                read = []
-            text = rest
+            assert all(str(problem).startswith(PLACE) for problem in error.problems)
+            refused += 1
         else:
             accepted += 1
-        filled = filled_rows(text.removeprefix("\ufeff"))
-        assert len(read) + headers_among(filled, read) == len(filled)
-    assert min(accepted, named, whole) > 500  # each way was taken often
+            assert any(holds_all(text, separator, read) for separator in ",;\t")
+    assert min(accepted, refused) > 1000  # each way was taken often
 
 
 def test_damaged_bytes_give_rows_or_a_reason():
@@ -473,13 +445,5 @@ def test_damaged_bytes_give_rows_or_a_reason():
             assert rows(bytes(content))
         except RawDatasetError as error:
             refused += 1
-            assert all(said.startswith(PLACE) for said in error.problems)
+            assert all(str(problem).startswith(PLACE) for problem in error.problems)
     assert 1000 < refused < 3000
-
-
-def test_after_thousands_of_wrong_rows_no_further_row_is_looked_at(monkeypatch):
-    monkeypatch.setattr(constants, "MOST_WRONG_ROWS", 3)
-    found = complaints("a.png,1\n" + "b\n" * 9)
-    assert len(found) == 4
-    assert found[3] == "row 5: this row and those after it were not looked at."
-    assert len(complaints("a.png,1\n" + "b\n" * 3)) == 3

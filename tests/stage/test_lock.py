@@ -9,6 +9,7 @@ from pipeline.data_folder import DataFolder
 from pipeline.raw_data import ingestion
 from pipeline.stage import lock
 from pipeline.stage.log_lines import start_logging
+from pipeline.stage.process import Stage
 from pipeline.stage.retry import retry_until_disk_works
 from pipeline.training import health
 from testkit.raw_datasets import make_raw_dataset
@@ -121,7 +122,7 @@ def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(dat
 
     monkeypatch.setattr(ingestion, "read", read_while_another_takes_over)
     with lock.StageLock("ingestion", data), pytest.raises(lock.Displaced):
-        ingestion.Ingestion(data / "raw_dataset", options).look()
+        ingestion.Ingestion(data / "raw_dataset", options, Stage()).look()
     assert list(data.with_name("aside").rglob("*.pkl")) == []
     assert names_in(data) == [
         ".ingestion.lock",

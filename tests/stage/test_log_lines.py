@@ -1,6 +1,7 @@
 """Whatever a stage's process has to say comes out as lines of one form."""
 
 import io
+import logging
 import re
 import subprocess
 import sys
@@ -162,3 +163,11 @@ def test_where_nobody_reads_the_lines_it_goes_on(tmp_path):
 
 def test_a_line_is_said_once():
     assert said_by("log.error('once')") == ["once"]
+
+
+def test_the_lines_of_a_module_of_the_package_have_the_form_of_the_stage(capsys):
+    start_logging("analysis")
+    logging.getLogger("pipeline.analysis.metrics").info("measured")
+    logging.getLogger("pipelines").warning("of another library")
+    said = [line.split("| ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["measured", "pipelines: of another library"]

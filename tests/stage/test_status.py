@@ -2,6 +2,7 @@ import json
 import os
 import queue
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,8 @@ from helper import UserError
 from pipeline.artifacts.metadata import read_json
 from pipeline.stage import status as module
 from pipeline.stage.log_lines import log, start_logging
-from pipeline.stage.status import Status
+from pipeline.stage.progress import counted
+from pipeline.stage.status import StageStatus, Status, Task
 from testkit.processes import patience
 from testkit.raw_datasets import make_raw_dataset
 
@@ -56,6 +58,32 @@ def test_it_says_who_does_what_and_how_far_it_is(status, data, written):
     assert content["started"] <= content["since"]
     assert content["last_error"] == ""
     assert [path.name for path in (data / "status").iterdir()] == ["training.json"]
+
+
+def test_what_is_done_is_told_in_numbers_too_and_read_as_it_was_written(status, data):
+    task = Task("a__cnn__x", "2026-11-27 01:02:03", 30, 90, 2, 5, 12.5)
+    with status.reporting("training", data):
+        status.update("training a__cnn__x", "epoch 2 of 5", [task])
+        status.heartbeat()
+        status.error("why")
+        status._write(data / "status" / "now.json", {})
+    said = StageStatus.of(on_disk(data, "now"))
+    assert said.tasks == (task,)
+    assert (said.doing, said.progress) == ("training a__cnn__x", "epoch 2 of 5")
+    assert on_disk(data)["tasks"] == []  # it has stopped
+
+
+def test_what_is_counted_says_how_many_seconds_are_left(status, monkeypatch):
+    times = iter([100.0, 110.0])
+    monkeypatch.setattr(
+        "pipeline.stage.progress.time", SimpleNamespace(monotonic=lambda: next(times))
+    )
+    monkeypatch.setattr("pipeline.stage.progress.now", lambda: "then")
+    with counted(300, "testing", "images", status, "a__cnn__x") as more:
+        more(100)
+    _, _, progress, tasks, _ = status._now
+    assert progress == "100 of 300 images"
+    assert tasks == (Task("a__cnn__x", "then", 100, 300, eta=20.0),)
 
 
 def test_it_is_written_twice_a_second_at_most_and_the_last_word_always(
@@ -107,7 +135,7 @@ def test_without_news_nothing_is_written(status, data, written, monkeypatch):
 
 def test_since_is_when_it_began_what_it_does(status, data, written, monkeypatch):
     clock = iter("abcdefgh")
-    monkeypatch.setattr(module, "_now", lambda: next(clock))
+    monkeypatch.setattr(module, "now", lambda: next(clock))
     with status.reporting("training", data):
         status.update("training a")
         status.heartbeat("half")

@@ -5,15 +5,14 @@ import pytest
 
 import constants
 from helper import UserError
-from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.artifacts.hyperparameters import SETTINGS, Settings
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.training import fitting, fused_adam, training_state
+from pipeline.training import fitting, training_state
 from pipeline.training.model_file import build
 
 pytestmark = pytest.mark.slow
 
 keras = import_keras()
-DEFAULTS = {key: setting.default for key, setting in SETTINGS.items()}
 
 
 class Listener:
@@ -57,15 +56,10 @@ def tiny_model(classes=2):
 
 def fit(settings=None, part=None, listener=None, held_out=8, state=None):
     """The fit, after it came to its end or was left; from `state` on, if one is given."""
-    settings = {
-        **DEFAULTS,
-        "epochs": 5,
-        "batch_size": 8,
-        "precision": "float32",
-        **(settings or {}),
-    }
+    few = {"epochs": 5, "batch_size": 8, "precision": "float32"}
+    settings = Settings.of({**few, **(settings or {})})
     part = part or split()
-    fitting.prepare(settings["precision"], settings["seed"])
+    fitting.prepare(settings.precision, settings.seed)
     places = np.arange(len(part["label"]))
     count = len(places) - held_out
     one = fitting.Fit(tiny_model(), settings, count)
@@ -232,7 +226,7 @@ def test_the_state_of_another_run_is_nothing_to_resume(tmp_path):
 
 
 def test_the_rate_warms_up_and_then_falls_as_a_cosine():
-    schedule = fitting._learning_rate({**DEFAULTS, "learning_rate": 1.0}, 100)
+    schedule = fitting._learning_rate(Settings(learning_rate=1.0), 100)
     rates = [float(schedule(step)) for step in range(101)]
     assert max(rates) == pytest.approx(rates[10]) == pytest.approx(1.0)
     assert rates[:11] == sorted(rates[:11])
@@ -242,13 +236,13 @@ def test_the_rate_warms_up_and_then_falls_as_a_cosine():
 
 
 def test_a_run_of_one_step_has_a_rate():
-    assert np.isfinite(float(fitting._learning_rate(DEFAULTS, 1)(0)))
+    assert np.isfinite(float(fitting._learning_rate(Settings(), 1)(0)))
 
 
 def test_each_epoch_sees_each_image_once_in_a_new_order():
     part = split(10)
     part["img"][:, 0, 0, 0] = np.arange(10)
-    batches = fitting.Batches(part, np.arange(10), 4, {**DEFAULTS, "seed": 3})
+    batches = fitting.Batches(part, np.arange(10), 4, Settings(seed=3))
 
     def order():
         return [int(image[0, 0, 0]) for index in range(len(batches)) for image in batches[index][0]]
@@ -263,7 +257,7 @@ def test_each_epoch_sees_each_image_once_in_a_new_order():
 
 def test_tensorflow_reads_the_batches_as_they_are_and_anew_each_time():
     part = split(10)
-    batches = fitting.Batches(part, np.arange(10), 4, {**DEFAULTS, "augmentation.shift": 0.2})
+    batches = fitting.Batches(part, np.arange(10), 4, Settings(augmentation_shift=0.2))
     batches.begin(0)
     read = batches.to_read()
     assert len(read) == 3
@@ -286,8 +280,8 @@ def augmented(epoch=0, **settings):
     images = np.zeros((32, 8, 8, 3), np.uint8)
     images[:, :4, :4] = 200
     part = {"img": images, "class": np.eye(32, dtype=np.float32)}
-    settings = {f"augmentation.{name}": value for name, value in settings.items()}
-    batches = fitting.Batches(part, np.arange(32), 32, {**DEFAULTS, **settings})
+    chosen = Settings(**{f"augmentation_{name}": value for name, value in settings.items()})
+    batches = fitting.Batches(part, np.arange(32), 32, chosen)
     batches.begin(epoch)
     return batches[0][0]
 
@@ -318,7 +312,7 @@ def test_augmented_pixels_are_pixels_of_the_image():
 def test_each_batch_of_an_epoch_is_augmented_in_its_own_way():
     part = {"img": np.stack([np.arange(192, dtype=np.uint8).reshape(8, 8, 3)] * 64)}
     part["class"] = np.eye(2, dtype=np.float32)[[0] * 64]
-    batches = fitting.Batches(part, np.arange(64), 32, {**DEFAULTS, "augmentation.shift": 0.4})
+    batches = fitting.Batches(part, np.arange(64), 32, Settings(augmentation_shift=0.4))
     batches.begin(0)
     assert np.array_equal(batches[0][0], batches[0][0])
     assert not np.array_equal(batches[0][0], batches[1][0])
@@ -327,7 +321,7 @@ def test_each_batch_of_an_epoch_is_augmented_in_its_own_way():
 def test_a_crop_shows_another_part_of_each_image_and_nothing_beside_it():
     ramp = np.broadcast_to(np.arange(0.0, 250, 10)[:, None, None], (25, 25, 3)).astype(np.uint8)
     part = {"img": np.stack([ramp] * 32), "class": np.eye(2, dtype=np.float32)[[0] * 32]}
-    settings = {**DEFAULTS, "augmentation.crop": 0.4}
+    settings = Settings(augmentation_crop=0.4)
     batches = fitting.Batches(part, np.arange(32), 32, settings)
     batches.begin(0)
     images, _ = batches[0]
@@ -417,21 +411,6 @@ def test_a_step_is_traced_once(monkeypatch, optimizer):
     # The batches are all of one size; a smaller last one would be another step.
     fit({"optimizer": optimizer, "epochs": 2})
     assert len(traced) == 1
-
-
-@pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_trains_with_a_fused_optimizer_and_ends_with_one_of_keras(name):
-    during = []
-
-    class Watching(Listener):
-        def epoch_done(self, epoch, figures, fit):
-            during.append(type(fit.network.optimizer))
-            return super().epoch_done(epoch, figures, fit)
-
-    trained = fit({"optimizer": name, "epochs": 1}, listener=Watching()).network
-    kinds = {"adam": (fused_adam.Adam, keras.optimizers.Adam)}
-    kinds["adamw"] = fused_adam.AdamW, keras.optimizers.AdamW
-    assert (*during, type(trained.optimizer)) == kinds[name]
 
 
 def test_a_trained_model_carries_no_state_of_its_optimizer():

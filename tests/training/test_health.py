@@ -62,6 +62,19 @@ def test_what_is_wrong_with_an_input_is_said_below_the_table(data, working, caps
     assert [stage["problems"] for stage in stages] == [problems, {}, {}]
 
 
+def test_what_a_stage_does_is_there_in_numbers(data, working, capsys):
+    task = {"run": "a__cnn__x", "since": "2026-11-27 01:02:03", "step": 30, "steps": 90}
+    task |= {"epoch": 2, "epochs": 5, "eta": 12.5}
+    odd = {"run": 7, "since": None, "step": -1, "steps": "many", "epoch": 1.5, "eta": 1e300}
+    working("training", doing="training a__cnn__x", tasks=[task, odd, 7, None])
+    working("analysis", doing="waiting", tasks="none")
+    run_queue.main(["--data", str(data), "--health", "--json"])
+    _, training, analysis = json.loads(capsys.readouterr().out)["stages"]
+    unknown = dict.fromkeys(("step", "steps", "epoch", "epochs", "eta"))
+    assert training["tasks"] == [task, {"run": "", "since": "", **unknown}]
+    assert analysis["tasks"] == []
+
+
 def test_all_well_is_exit_status_0(data, working, capsys):
     for stage in STAGES:
         working(stage, doing="waiting")

@@ -4,13 +4,14 @@ import sys
 
 import numpy as np
 import pytest
-from test_fitting import DEFAULTS, Listener, model_file, split
+from test_fitting import Listener, model_file, split
 
 import data_ingestion
 import model_analysis
 import model_training
 from helper import UserError
 from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import read_json
 from pipeline.training import fitting
@@ -112,7 +113,7 @@ def build_model(input_shape, num_classes):
 def trained(path, precision="float32"):
     """The model in this file after two epochs, and images to predict."""
     part = split()
-    settings = {**DEFAULTS, "epochs": 2, "batch_size": 8, "precision": precision}
+    settings = Settings(epochs=2, batch_size=8, precision=precision)
     fitting.prepare(precision, 0)
     model = build(path, (4, 4, 3), 2)
     places = np.arange(40)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.training.local_workers import LocalWorkers
+from pipeline.stage.status import Status, Task
+from pipeline.training import local_workers
+from pipeline.training.local_workers import LocalWorkers, Progress
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +22,7 @@ def test_a_process_that_has_ended_keeps_no_descriptor_open(tmp_path):
     }
     gc.disable()
     try:
-        with LocalWorkers(news.set) as processes:
+        with LocalWorkers(news.set, Status()) as processes:
             counts = [descriptors_after_one(processes, job, news) for _ in range(3)]
     finally:
         gc.enable()
@@ -34,3 +36,18 @@ def descriptors_after_one(processes, job, news):
         news.clear()
         list(processes.reports())
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_how_far_a_run_is_in_numbers(monkeypatch):
+    """It goes on after 2 of 5 epochs: what it takes per step is told from the steps since then."""
+    job = {"name": "run", "description": {"settings": {"epochs": 5}}}
+    progress, times = Progress(job), iter([100.0, 104.0, 106.0])
+    monkeypatch.setattr(local_workers.time, "monotonic", lambda: next(times, 106.0))
+    assert progress.task() == Task("run", progress.since, 0, None, 1, 5)
+    progress.show({"event": "fitting", "epoch": 2, "steps": 10, "epochs": 5})
+    assert progress.task() == Task("run", progress.since, 20, 50, 3, 5)
+    progress.show({"event": "step", "step": 25})
+    assert progress.task().eta == 20.0
+    progress.show({"event": "epoch", "epoch": 3, "step": 30, "figures": {"accuracy": 0.5}})
+    assert progress.task() == Task("run", progress.since, 30, 50, 4, 5, 12.0)
+    progress.close()

@@ -10,6 +10,7 @@ import pytest
 
 import constants
 from pipeline.artifacts import safe_pickle
+from pipeline.stage.process import Stage
 from pipeline.training import run_queue
 from pipeline.training.run_queue import Run, RunQueue
 from pipeline.training.scheduler import Scheduler
@@ -245,10 +246,8 @@ class Life:
         self.processes = Stopped()
         data = folders.datasets.parent
         (data / constants.CHECKPOINTS).mkdir()
-        options = SimpleNamespace(
-            data=data, once=False, preempt=True, workers=places, retry_failed=False
-        )
-        self.training = Scheduler(folders.queue, self.processes, options)
+        options = SimpleNamespace(data=data, preempt=True, workers=places, retry_failed=False)
+        self.training = Scheduler(folders.queue, self.processes, options, Stage())
         self.places = places
 
     def step(self):
@@ -337,6 +336,19 @@ def test_whatever_is_dropped_and_removed_meanwhile_each_choice_is_the_rules(fold
 
 
 # Keys: what makes a new run and what does not
+
+
+def test_another_given_validation_part_makes_another_run(one_run):
+    [before] = one_run.keys()
+    for name, part in (
+        ("a", {}),
+        ("b", {"validation_sha256": "1"}),
+        ("c", {"validation_sha256": "2"}),
+    ):
+        safe_pickle.publish(one_run.datasets / f"{name}.pkl", ["2022-06-08 20:57:20.868637"], part)
+    keys = one_run.keys()
+    assert len(keys) == 3
+    assert before in keys  # that without a part has the key of earlier versions
 
 
 def test_other_class_names_make_another_run_and_a_copy_without_description_does_not(one_run):

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 import constants
-from pipeline.raw_data import png_check
-from pipeline.raw_data.image_reader import ReadResult, read_images, read_raw
+from pipeline.images import png_check
+from pipeline.images.image_reader import ReadResult, read_images, read_raw
+from pipeline.images.preparation import REDUCING_GAP, Preparation
 from testkit.pngs import CHANNELS, LEGAL, PALETTE, written
 
 SIZE = 6
@@ -37,11 +38,12 @@ def save(pixels: np.ndarray, path: Path, **options) -> None:
     Image.fromarray(pixels).save(path, "PNG", **options)
 
 
-def read(paths: list[Path], size: int) -> tuple[np.ndarray, ReadResult]:
+def read(paths: list[Path], size: int, fit: str = "squeeze") -> tuple[np.ndarray, ReadResult]:
     """The images at `paths`, all in one folder, and what is said of them."""
     images = np.zeros((len(paths), size, size, 3), np.uint8)
     names = [path.name for path in paths]
-    return images, read_images(str(paths[0].parent), names, size, images.reshape(-1).data)
+    preparation = Preparation(size, fit)
+    return images, read_images(str(paths[0].parent), names, preparation, images.reshape(-1).data)
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
@@ -60,22 +62,32 @@ def test_reads_rgb_exactly(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), picture(1))
 
 
-def test_drops_transparency_and_keeps_the_colours_under_it(tmp_path):
-    for alpha in (0, 1, 254):
-        rgba = np.dstack([picture(2), np.full((SIZE, SIZE), alpha, np.uint8)])
-        save(rgba, tmp_path / "x.png")
-        np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), picture(2))
+def on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(height, width, 3) with alpha (height, width)."""
+    alpha = alpha.astype(int)[..., None]
+    return ((pixels * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def test_what_is_transparent_shows_white(tmp_path):
+    for alpha in (0, 1, 128, 254):
+        alphas = np.full((SIZE, SIZE), alpha, np.uint8)
+        save(np.dstack([picture(2), alphas]), tmp_path / "x.png")
+        expected = on_white(picture(2), alphas)
+        np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), expected)
     grey = picture(3)[..., 0]
     save(np.dstack([grey, 255 - grey]), tmp_path / "x.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), np.dstack([grey] * 3))
+    expected = on_white(np.dstack([grey] * 3), 255 - grey)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), expected)
 
 
 @pytest.mark.parametrize("transparency", [None, 77])
 def test_reads_grey_as_three_equal_channels(tmp_path, transparency):
     grey = picture(3)[..., 0]
     options = {} if transparency is None else {"transparency": transparency}
+    grey[0, 0] = 77
     save(grey, tmp_path / "x.png", **options)
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), np.dstack([grey] * 3))
+    expected = np.where(grey == transparency, 255, grey) if transparency else grey
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), np.dstack([expected] * 3))
 
 
 def test_reads_one_bit_as_black_and_white(tmp_path):
@@ -94,15 +106,20 @@ def test_reads_a_palette_exactly(tmp_path, transparency):
     image.putpalette(palette.tobytes())
     options = {} if transparency is None else {"transparency": transparency}
     image.save(tmp_path / "x.png", **options)
-    expected = palette.reshape(16, 3)[indexes]
+    alphas = np.full(16, 255)
+    if isinstance(transparency, bytes):
+        alphas = np.frombuffer(transparency, np.uint8)
+    elif transparency:
+        alphas[transparency] = 0
+    expected = on_white(palette.reshape(16, 3)[indexes], alphas[indexes])
     np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), expected)
 
 
-def test_reads_the_high_byte_of_16_bit_grey(tmp_path):
+def test_16_bit_grey_of_the_whole_range_is_divided_by_257(tmp_path):
     deep = np.random.default_rng(7).integers(0, 65536, (SIZE, SIZE), np.uint16)
     deep[0, :4] = [0, 255, 256, 65535]
     save(deep, tmp_path / "x.png")
-    expected = np.dstack([(deep >> 8).astype(np.uint8)] * 3)
+    expected = np.dstack([(deep / 257 + 0.5).astype(np.uint8)] * 3)
     np.testing.assert_array_equal(read_image(tmp_path / "x.png", SIZE), expected)
 
 
@@ -110,7 +127,7 @@ def test_reads_the_high_byte_of_16_bit_grey(tmp_path):
 def test_resizes_to_the_size_that_is_asked_for(tmp_path, size):
     pixels = np.random.default_rng(8).integers(0, 256, (9, 17, 3), np.uint8)
     save(pixels, tmp_path / "x.png")
-    expected = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
+    expected = resized(Image.fromarray(pixels), size)
     np.testing.assert_array_equal(read_image(tmp_path / "x.png", size), np.asarray(expected))
 
 
@@ -155,14 +172,32 @@ def test_a_row_with_a_filter_that_does_not_exist_is_refused(tmp_path):
 
 
 def pillow(content: bytes, size: int) -> np.ndarray:
-    """What Pillow makes of one PNG, which it decodes by itself."""
+    """What Pillow makes of one PNG, which it decodes by itself; put on white and resized here."""
     with Image.open(io.BytesIO(png_check.without_extras(content))) as image:
-        if image.mode == "I;16":
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("RGB")
-        if image.size != (size, size):
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-        return np.asarray(image)
+        image.load()
+    samples, header = np.asarray(image).astype(float), png_check.validate_png(content)[0]
+    if image.mode == "I;16":
+        gray = resized(Image.fromarray(samples.astype(np.float32)), size)
+        scaled = (np.asarray(gray) - samples.min()) * 255 / max(1, np.ptp(samples))
+        return np.dstack([(scaled + 0.5).astype(np.uint8)] * 3)
+    alpha = samples[..., -1] if image.mode in ("LA", "RGBA") else np.full(image.size[::-1], 255)
+    if image.mode == "P":
+        table = np.full(256, 255)
+        table[: len(header.transparency)] = list(header.transparency)
+        alpha = table[np.asarray(image)]
+    elif header.transparency:
+        values = np.frombuffer(header.transparency, ">u2") % 2**header.depth
+        shown = np.asarray(image.convert("RGB"))
+        same = (shown == values * 255 // (2**header.depth - 1)).all(axis=2)
+        alpha = np.where(same, 0, 255)
+    whole = Image.fromarray(on_white(np.asarray(image.convert("RGB")), alpha))
+    return np.asarray(resized(whole, size))
+
+
+def resized(image: Image.Image, size: int) -> Image.Image:
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP)
 
 
 def random_png(rng: random.Random, colour: int, depth: int, interlace: int, size: int) -> bytes:

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from constants import ROOT
-from pipeline.raw_data import reader_processes
-from pipeline.raw_data.reader_processes import ImageReaders, readers_for
+from pipeline.images import reader_processes
+from pipeline.images.preparation import Preparation
+from pipeline.images.reader_processes import ImageReaders, readers_for
 from testkit.processes import patience
 
 pytestmark = pytest.mark.slow
@@ -48,45 +49,44 @@ def names() -> list[str]:
 
 
 def read(readers: ImageReaders, folder: Path, after_each=lambda: None):
-    (pixels, answers), digests, damaged = readers.read(folder, names()), [], {}
-    for answer in answers:
-        damaged |= {len(digests) + place: reason for place, reason in answer.damaged.items()}
-        digests += answer.digests
-        after_each()
-    whole = [number for number in range(COUNT) if number not in damaged]
-    return pixels[whole].tolist(), digests, damaged
+    reading = readers.read(folder, names())
+    counts = []
+    assert readers.finish(lambda count: (counts.append(count), after_each())) == {}
+    assert sum(counts) == COUNT
+    whole = [number for number in range(COUNT) if number not in reading.result.damaged]
+    return reading.pixels[whole].tolist(), reading.result
 
 
 def read_here(folder: Path):
-    with ImageReaders(SIZE, 0, COUNT) as readers:
+    with ImageReaders(Preparation(SIZE), 0, COUNT) as readers:
         return read(readers, folder)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("at_once", [1, 3, COUNT, 1000])
 def test_the_images_are_the_same_in_however_many_processes(folder, said, count, at_once):
-    with ImageReaders(SIZE, count, at_once) as readers:
+    with ImageReaders(Preparation(SIZE), count, at_once) as readers:
         assert len(readers.processes) == count
         found = read(readers, folder)
     assert found == read_here(folder)
-    assert found[2] == DAMAGED
+    assert found[1].damaged == DAMAGED
     assert said() == []
 
 
 def test_the_folder_may_be_given_as_seen_from_here(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    with ImageReaders(SIZE, 2, 7) as readers:
+    with ImageReaders(Preparation(SIZE), 2, 7) as readers:
         assert read(readers, Path(folder.name)) == read_here(folder)
 
 
 def test_one_after_the_other_can_be_read(folder):
-    with ImageReaders(SIZE, 2, 7) as readers:
+    with ImageReaders(Preparation(SIZE), 2, 7) as readers:
         assert read(readers, folder) == read(readers, folder) == read_here(folder)
 
 
 @pytest.mark.parametrize("killed", [1, 2])
 def test_what_a_killed_process_leaves_is_read_here(folder, said, killed):
-    with ImageReaders(SIZE, 2, 4) as readers:
+    with ImageReaders(Preparation(SIZE), 2, 4) as readers:
 
         def kill():
             for one in readers.processes[:killed]:
@@ -103,7 +103,7 @@ def test_what_a_killed_process_leaves_is_read_here(folder, said, killed):
 
 def test_a_process_that_cannot_be_started_is_done_without(folder, said, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with ImageReaders(SIZE, 2, 7) as readers:
+    with ImageReaders(Preparation(SIZE), 2, 7) as readers:
         assert readers.processes == []
         assert read(readers, folder) == read_here(folder)
     assert said() == []
@@ -111,7 +111,7 @@ def test_a_process_that_cannot_be_started_is_done_without(folder, said, monkeypa
 
 def test_a_process_that_ends_at_once_is_done_without(folder, said, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with ImageReaders(SIZE, 2, 7) as readers:
+    with ImageReaders(Preparation(SIZE), 2, 7) as readers:
         assert read(readers, folder) == read_here(folder)
     assert set(said()) == {
         "a process that reads images ended with exit status 1; going on without it"
@@ -126,14 +126,14 @@ printf '{"digests": "'
 """)
     half.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(half))
-    with ImageReaders(SIZE, 1, 7) as readers:
+    with ImageReaders(Preparation(SIZE), 1, 7) as readers:
         assert read(readers, folder) == read_here(folder)
     assert said() == ["a process that reads images ended with exit status 0; going on without it"]
 
 
 def test_too_many_open_files_end_the_reading_and_no_more(folder):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with ImageReaders(SIZE, 0, 7) as readers:
+    with ImageReaders(Preparation(SIZE), 0, 7) as readers:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
             with pytest.raises(OSError, match="Too many open files"):
@@ -157,7 +157,7 @@ def test_no_process_thread_or_open_file_is_left(folder, error):
             raise error
 
     try:
-        with ImageReaders(SIZE, 2, 3) as readers:
+        with ImageReaders(Preparation(SIZE), 2, 3) as readers:
             read(readers, folder, after_each=stop)
     except (KeyboardInterrupt, ZeroDivisionError):
         assert error
@@ -170,15 +170,16 @@ import os
 import sys
 import threading
 from pathlib import Path
-from pipeline.raw_data.reader_processes import ImageReaders
+from pipeline.images.preparation import Preparation
+from pipeline.images.reader_processes import ImageReaders
 
 folder = Path(sys.argv[1])
 files = [path.name for path in folder.iterdir()]
 try:
-    with ImageReaders(400, 2, 2) as readers:
+    with ImageReaders(Preparation(400), 2, 2) as readers:
         while True:
-            for answer in readers.read(folder, files)[1]:
-                os.write(1, b"read\\n")  # whole, whenever the signal comes
+            readers.read(folder, files)
+            readers.finish(lambda count: os.write(1, b"read\\n"))  # whole, whenever the signal comes
 except KeyboardInterrupt:
     print("stopped")
 """
@@ -234,8 +235,8 @@ def test_processes_are_started_where_they_pay(monkeypatch):
         (large, 32, 4, 2),
         (large, 4096, 4, 1),
     ]:
-        with readers_for(sizes, size) as readers:
+        with readers_for(sizes, Preparation(size)) as readers:
             assert (len(readers.processes), readers.at_once) == (count, at_once)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    with readers_for(many, 32) as readers:
+    with readers_for(many, Preparation(32)) as readers:
         assert readers.processes == []

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 import constants
-from pipeline.raw_data import png_check
-from pipeline.raw_data.png_check import PngError, validate_png, without_extras
+from pipeline.images import png_check
+from pipeline.images.png_check import validate_png, without_extras
+from pipeline.images.preparation import ImageError
 from testkit.pngs import (
     CHANNELS,
     DAMAGED,
@@ -53,7 +54,7 @@ def peak_memory(content: bytes) -> tuple[str, int]:
     try:
         validate_png(content)
         reason = ""
-    except PngError as error:
+    except ImageError as error:
         reason = str(error)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -90,12 +91,11 @@ def test_accepts_what_pillow_writes(mode):
         assert validate_png(file.getvalue())[0][:2] == (width, height)
 
 
-def test_accepts_the_largest_size_that_is_allowed_and_no_larger(monkeypatch):
-    monkeypatch.setattr(constants, "MAX_IMAGE_PIXELS", 20)
-    assert validate_png(SMALL)[0][:2] == (5, 4)
-    monkeypatch.setattr(constants, "MAX_IMAGE_PIXELS", 19)
-    with pytest.raises(PngError, match=r"^has 5 x 4 pixels, more than the 19 allowed$"):
-        validate_png(SMALL)
+def test_accepts_the_largest_size_that_is_allowed_and_no_larger():
+    assert validate_png(SMALL, 20)[0][:2] == (5, 4)
+    reason = r"^has 5 x 4 pixels, more than the 19 allowed \(--largest-image\)$"
+    with pytest.raises(ImageError, match=reason):
+        validate_png(SMALL, 19)
 
 
 def test_at_least_sixty_kinds_of_damage_are_tried():
@@ -106,7 +106,7 @@ def test_at_least_sixty_kinds_of_damage_are_tried():
     ("content", "reason"), [kind[1:] for kind in DAMAGED], ids=[d[0] for d in DAMAGED]
 )
 def test_refuses(content, reason):
-    with pytest.raises(PngError) as refused:
+    with pytest.raises(ImageError) as refused:
         validate_png(content)
     assert reason in str(refused.value)
 
@@ -115,7 +115,7 @@ def test_refuses_every_prefix():
     for content in (SMALL, png(*INDEXED_CHUNKS[:-1])):
         validate_png(content)
         for size in range(len(content)):
-            with pytest.raises(PngError, match=r"^is (empty|not a PNG file|cut off)"):
+            with pytest.raises(ImageError, match=r"^is (empty|not a PNG file|cut off)"):
                 validate_png(content[:size])
 
 
@@ -174,7 +174,10 @@ def test_sizes_up_to_two_to_the_31_are_refused_before_anything_is_allocated():
             if max(width, height) >= 2**31 or not min(width, height):
                 assert reason == f"says that it is {width} x {height} pixels"
             elif width * height > constants.MAX_IMAGE_PIXELS:
-                assert reason == f"has {width} x {height} pixels, more than the 64,000,000 allowed"
+                assert reason == (
+                    f"has {width} x {height} pixels, more than the 64,000,000 allowed"
+                    " (--largest-image)"
+                )
 
 
 def test_a_bomb_is_refused_in_little_memory():

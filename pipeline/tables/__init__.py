@@ -1,0 +1,1 @@
+"""Tables of labelled images: bytes in, the label of each file out."""
