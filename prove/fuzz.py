@@ -187,7 +187,8 @@ def _atheris(reader: str) -> tuple[int, str]:
         errors="replace",
     )
     numbers = [int(one or other) for one, other in DONE.findall(ended.stderr)]
-    problem = f"{reader}: {ended.stderr[-2000:]}" if ended.returncode else ""
+    failed = ended.returncode or "Is the code instrumented" in ended.stderr
+    problem = f"{reader}: {ended.stderr[-2000:]}" if failed else ""
     return max(numbers, default=0), problem
 
 
@@ -231,8 +232,9 @@ def main(reader: str, seconds: str) -> None:
     """Let atheris try it; ends this process."""
     import atheris
 
+    # Only what is imported in this block is watched, and a reader imports what it needs.
     with atheris.instrument_imports(include=["pipeline", "csv", "tomllib", "pickle"]):
-        pass
+        READERS[reader](_seeds()[reader][0])
     with tempfile.TemporaryDirectory(prefix="prove-") as corpus:
         for number, seed in enumerate(_seeds()[reader]):
             (Path(corpus) / str(number)).write_bytes(seed)
