@@ -320,6 +320,17 @@ def tiff(*tags: tuple[int, int, int, int]) -> bytes:
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
 
 
+@pytest.mark.parametrize("tag", [256, 257, 258, 259, 273, 274, 277, 279, 322, 323])
+def test_a_tag_without_a_value_is_as_none(tag):
+    tags = {256: 1, 257: 1, 258: 8, 259: 1, 273: 8, 274: 1, 277: 1, 279: 1, 322: 1, 323: 1}
+    content = tiff(*((number, 3, int(number != tag), value) for number, value in tags.items()))
+    if tag in (256, 257, 273, 279):
+        with pytest.raises(ImageError, match="does not say"):
+            formats.validate(content, 100)
+    else:
+        assert formats.validate(content, 100)[:3] == ("TIFF", 1, 1)
+
+
 def test_a_bomb_is_refused_before_it_is_decoded():
     many = 3_000_000
     bombs = {
