@@ -680,7 +680,14 @@ WHAT_IS_LET_IN = (
     _mutant(
         "the boxes of an AVIF are in it",
         "pipeline/images/formats.py",
-        "if max(end for *_, end in _boxes(content, 0, len(content))) > len(content):",
+        "if max(end for *_, end in boxes) > len(content):",
+        "if False:",
+        "true_images",
+    ),
+    _mutant(
+        "the pixels of an AVIF are in it",
+        "pipeline/images/formats.py",
+        """if not {name for name, *_ in boxes} & {b"mdat", b"idat"}:""",
         "if False:",
         "true_images",
     ),

@@ -8,6 +8,7 @@ neighbours keep their pixels.
 """
 
 import random
+import re
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from testkit.images import SIZE, picture, saved, variants
 SIDE = 16  # the height of the picture, so that a square of it is decoded together with others
 UNUSED = 8  # bytes that a TIFF may end with and that nothing in it names
 DAMAGES = 500  # of each variant
+BOXES = re.compile(b"meta|moov|mdat")  # the large parts of an AVIF, behind their lengths
 LARGE = (2**13, 2**14 - 1, 2**16 - 1, 2**31 - 1)
 
 
@@ -59,7 +61,9 @@ def _attempts(folder: Path, pictures: dict[str, bytes], full: bool) -> Iterator[
         yield partial(_is_whole, name, result)
         step = 1 if full else max(1, len(content) // 60)
         unused = UNUSED if name.startswith("TIFF") else 0
-        for size in {*range(0, len(content), step), *range(len(content) - 20, len(content))}:
+        joints = {found.start() - 4 for found in BOXES.finditer(content)} - {-4}
+        ends = range(len(content) - 20, len(content))
+        for size in {*range(0, len(content), step), *joints, *ends}:
             cut, much = f"{name}, {size} of {len(content)} bytes", size < len(content) - unused
             yield partial(_is_noticed, cut, folder, content[:size], pixels[0], much)
         for number in range(DAMAGES if full else 20):

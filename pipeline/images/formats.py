@@ -28,6 +28,7 @@ BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
 FORMATS = {extension: name for name, some in EXTENSIONS.items() for extension in some}
 GIF_EXTENSION, GIF_IMAGE, GIF_END = 0x21, 0x2C, 0x3B
 MOST_FRAMES = 100_000
+MOST_BOXES = 100_000
 BOXES_OF_BOXES = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # and the bytes before these
 
 
@@ -244,7 +245,7 @@ def _heic(content: bytes) -> Facts:
 def _of_boxes(name: str, content: bytes) -> Facts:
     sizes = [
         struct.unpack_from(">II", content, start + 4)
-        for kind, start, _ in _boxes(content, 0, len(content))
+        for kind, start, _ in _boxes(content)
         if kind == b"ispe"
     ]
     if not sizes:
@@ -252,25 +253,30 @@ def _of_boxes(name: str, content: bytes) -> Facts:
     return Facts(name, *max(sizes, key=lambda size: size[0] * size[1]))
 
 
-def _boxes(content: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Name, begin and end of what is in each box, in those within others too."""
-    while position < end:
+    position = count = 0
+    while position < len(content):
         length, name = struct.unpack_from(">I4s", content, position)
         start = position + 8
         if length == 1:
             (length,) = struct.unpack_from(">Q", content, start)
             start += 8
-        position = position + length if length else end
-        if position < start:
-            raise ImageError("is damaged: a box in it is shorter than its head")
-        yield name, start, position
-        if name in BOXES_OF_BOXES:
-            yield from _boxes(content, start + BOXES_OF_BOXES[name], min(position, end))
+        end = position + length if length else len(content)
+        count += 1
+        if end < start or count > MOST_BOXES:
+            raise ImageError("is damaged: its boxes are too short or too many")
+        yield name, start, end
+        # What is in a box of boxes fills it, so the next box after those is the one after it.
+        position = start + BOXES_OF_BOXES[name] if name in BOXES_OF_BOXES else end
 
 
 def _box_frames(content: bytes, largest: int) -> int:
-    if max(end for *_, end in _boxes(content, 0, len(content))) > len(content):
+    boxes = list(_boxes(content))
+    if max(end for *_, end in boxes) > len(content):
         raise ImageError("is cut off in the middle of a box")
+    if not {name for name, *_ in boxes} & {b"mdat", b"idat"}:
+        raise ImageError("is cut off before its pixels")
     return 1  # AVIF's are counted where it is opened
 
 

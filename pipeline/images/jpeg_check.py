@@ -5,6 +5,8 @@ follow) to EOI.
 """
 
 import re
+from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 
 from pipeline.images.preparation import ImageError, check_size
@@ -23,7 +25,7 @@ class JpegHeader(NamedTuple):
     height: int
     components: int  # 1: gray, 3: colour, 4: CMYK
     orientation: int
-    end: int  # of the segment that says it
+    end: int  # of the last segment that was looked at
 
 
 def read_header(content: bytes) -> JpegHeader:
@@ -46,7 +48,7 @@ def validate_jpeg(content: bytes, largest: int) -> JpegHeader:
     Raises:
         ImageError: it is cut off, or larger than `largest`, or of a sort that is not read.
     """
-    header = read_header(content)
+    header = _header_in(content[: content.find(b"\xff\xda")]) or read_header(content)
     check_size(header.width, header.height, largest)
     scans, marker, position = 0, 0, header.end
     while marker != EOI:
@@ -57,6 +59,23 @@ def validate_jpeg(content: bytes, largest: int) -> JpegHeader:
     if not scans:
         raise ImageError("holds no pixels")
     return header
+
+
+@lru_cache(maxsize=10)  # many JPEGs differ in nothing before their pixels
+def _header_in(begin: bytes) -> JpegHeader | None:
+    """What `read_header` would say, with the end of the last whole segment; None if it needs more bytes."""
+    try:
+        header = read_header(begin)
+    except ImageError:
+        return None
+    end = header.end
+    with suppress(ImageError):
+        while end < len(begin):
+            marker, _, after = _segment(begin, end)
+            if marker == EOI:
+                break
+            end = after
+    return header._replace(end=end)
 
 
 def _segment(content: bytes, position: int) -> tuple[int, int, int]:

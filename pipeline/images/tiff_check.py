@@ -90,7 +90,7 @@ def _directory(content: bytes, position: int, layout: Layout) -> tuple[Tags, int
         values += count if SIZES.get(kind, 1) > 1 else 0
         if values > MOST_VALUES:
             raise ImageError(f"has more than {MOST_VALUES:,} values in its tags")
-        if tag in WANTED and kind in WHOLE_NUMBERS:
+        if count and tag in WANTED and kind in WHOLE_NUMBERS:
             form = f"{layout.order}{count}{WHOLE_NUMBERS[kind]}"
             tags[tag] = struct.unpack_from(form, content, start)
     following = struct.unpack_from(layout.order + layout.offset, content, position + entries * size)

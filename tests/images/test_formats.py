@@ -106,6 +106,12 @@ def test_a_jpeg_without_its_end_is_cut_off_even_if_pillow_shows_it(tmp_path):
     assert read_one(tmp_path, content + b"what a telephone adds")[1] == ["cropped"]
 
 
+def test_an_avif_that_ends_before_its_pixels_is_cut_off(tmp_path):
+    content = variants()["AVIF"]
+    begin = content[: content.index(b"mdat") - 4]
+    assert reason(tmp_path, begin) == "is cut off before its pixels"
+
+
 def test_jpegs_of_the_wanted_size_are_read_as_alone(tmp_path):
     draw, contents = np.random.default_rng(1), []
     for mode in ("RGB", "L", "RGB", "CMYK"):
@@ -293,7 +299,7 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"".join(
         struct.pack(">I4s", 44, b"iprp"),
         struct.pack(">I4s", 36, b"ipco"),
         struct.pack(">I4sIII", 20, b"ispe", 0, 24, 16),
-        struct.pack(">I4s", 8, b"free"),
+        struct.pack(">I4s", 8, b"mdat"),
     )
 )
 
@@ -314,6 +320,17 @@ def tiff(*tags: tuple[int, int, int, int]) -> bytes:
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
 
 
+@pytest.mark.parametrize("tag", [256, 257, 258, 259, 273, 274, 277, 279, 322, 323])
+def test_a_tag_without_a_value_is_as_none(tag):
+    tags = {256: 1, 257: 1, 258: 8, 259: 1, 273: 8, 274: 1, 277: 1, 279: 1, 322: 1, 323: 1}
+    content = tiff(*((number, 3, int(number != tag), value) for number, value in tags.items()))
+    if tag in (256, 257, 273, 279):
+        with pytest.raises(ImageError, match="does not say"):
+            formats.validate(content, 100)
+    else:
+        assert formats.validate(content, 100)[:3] == ("TIFF", 1, 1)
+
+
 def test_a_bomb_is_refused_before_it_is_decoded():
     many = 3_000_000
     bombs = {
@@ -321,6 +338,8 @@ def test_a_bomb_is_refused_before_it_is_decoded():
             (256, 3, 1, 9), (257, 3, 1, 9), (273, 3, many, 0)
         )
         + bytes(2 * many),
+        "is damaged: its boxes are too short or too many": b"\0\0\0\x10ftypavif\0\0\0\0"
+        + struct.pack(">I4sI", 2**20, b"meta", 0) * 150_000,
         "has more than 100 scans": variants()["JPEG"][:-2] + b"\xff\xda\0\2" * 101 + b"\xff\xd9",
         "is cut off: its tag 273 is not in it": tiff(
             (256, 3, 1, 9), (257, 3, 1, 9), (273, 4, 9**9, 0)
