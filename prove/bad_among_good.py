@@ -55,7 +55,7 @@ def _problem(count: int, watching: bool, seed: int) -> str | None:
                     SPOILT[bad.index(number) % len(SPOILT)](built)
                 built.rename(work / "data" / constants.RAW_DATASETS / built.name)
 
-        named = [f"/{n:03d}: ingested as" for n in good] + [f"/{n:03d}: not " for n in bad]
+        named = [f"/{n:03d}: ingested as" for n in good] + [f"/{n:03d}: " for n in bad]
         said = _watched(work, drop_all, named) if watching else _at_once(work, drop_all)
         found = contents(work / "data")
     if sorted(found) != sorted(expected):
@@ -126,14 +126,14 @@ SPOILT: tuple[Callable[[Path], None], ...] = (
     _replace("000001.png,", "000001.png"),
     _replace("000001.png,", "../../../000001.png,"),
     _replace("000001.png,", "000002.png,"),
-    _replace("blue", "7"),
+    _replace("blue", ""),
     _instead(TABLE, lambda path: None),
     _instead(TABLE, os.mkfifo),
     _instead(TABLE, lambda path: path.write_bytes(b"\xff\xfe" * 99)),
     _instead(TABLE, lambda path: path.write_text("file,label\n")),
     _instead(IMAGE, lambda path: None),
     _instead(IMAGE, os.mkfifo),
-    _instead(IMAGE, lambda path: path.symlink_to("000000.png")),
+    _instead(IMAGE, lambda path: path.symlink_to("/etc/hostname")),
     _instead(IMAGE, lambda path: path.symlink_to(path)),
     _instead(IMAGE, lambda path: path.mkdir()),
     _instead(IMAGE, lambda path: path.write_bytes(b"")),

@@ -124,8 +124,7 @@ def _table(path: Path) -> None:
 
 
 def _labels(path: Path) -> None:
-    from pipeline.raw_data.image_reader import read_raw
-
+    from pipeline.images.image_reader import read_raw
     from pipeline.tables.columns import Columns, find_columns
     from pipeline.tables.file_index import FileIndex
     from pipeline.tables.reader import read_table

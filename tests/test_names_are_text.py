@@ -160,7 +160,7 @@ def as_cell(name):
 
 def test_the_predictions_name_each_file_and_class(chain):
     results = chain[0] / "model_analysis_results"
-    names = [as_cell(NAMES.get(i, f"{i:03d}.png")) for i in range(len(LABELS))]
+    names = [as_cell(f"test/{NAMES.get(i, f'{i:03d}.png')}") for i in range(len(LABELS))]
     for path in results.glob("predictions_*.csv"):
         rows = list(csv.DictReader(StringIO(path.read_text())))
         assert [row["file"] for row in rows] == names
@@ -184,7 +184,7 @@ def test_tensorboard_reads_the_names(chain):
     folders = [path.parent for path in checkpoints.glob("*/logs/*.pipeline")]
     found = EventMultiplexer().AddRunsFromDirectory(str(checkpoints)).Runs()
     logs = [folder.relative_to(checkpoints) for folder in folders]
-    assert set(found) == {str(log / part) for log in logs for part in ("", "train")}
+    assert set(found) == {str(log / part) for log in logs for part in ("", "train", "validation")}
     assert len(folders) == 2
     for folder in folders:
         events = EventAccumulator(str(folder))
