@@ -12,8 +12,6 @@ from helper import printable
 from pipeline.images.near_duplicates import Pairs, groups
 from pipeline.problem import Problem
 
-MOST_FILES = 20  # examples that a warning names
-UNEQUAL = 10  # times as many images in the largest class as in another one
 # What reading an image did to it, by the note on it: which images, and what became of them.
 NOTES = {
     "transparent": (
@@ -92,7 +90,9 @@ def as_described(warnings: Sequence[Problem]) -> dict[str, dict]:
 
 
 def _warning(kind: str, count: int, text: str, files: Sequence[str] = ()) -> Problem:
-    return Problem(kind, text, count=count, files=tuple(map(printable, files[:MOST_FILES])))
+    return Problem(
+        kind, text, count=count, files=tuple(map(printable, files[: constants.MOST_EXAMPLES]))
+    )
 
 
 @dataclass
@@ -181,7 +181,7 @@ def _near_duplicates(images: _Images) -> Iterator[Problem]:
     if len(apart):
         pairs = [
             images.files[number]
-            for pair in apart[:MOST_FILES].tolist()
+            for pair in apart[: constants.MOST_EXAMPLES].tolist()
             for number in (first[pair], second[pair])
         ]
         text = (
@@ -207,7 +207,9 @@ def _class_sizes(images: _Images, class_names: Sequence[str]) -> Iterator[Proble
         )
         yield _warning("few_images", len(few), text)
     largest = max(classes, key=lambda label: counts[label])
-    smaller = [label for label in classes if counts[label] * UNEQUAL < counts[largest]]
+    smaller = [
+        label for label in classes if counts[label] * constants.UNEQUAL_CLASSES < counts[largest]
+    ]
     if smaller:
         smallest = min(smaller, key=lambda label: counts[label])
         text = (

@@ -117,7 +117,7 @@ def _key(folder: Path) -> str:
 def understood(layout: Layout, raw: RawDataset) -> str:
     """How a raw dataset was understood, as one line for people."""
     train, test = (len(raw.splits[split]["label"]) for split in ("train", "test"))
-    validation = 0 if raw.validation is None else int(raw.validation.sum())
+    validation = raw.validation_images
     size, fit = raw.preparation.size, raw.preparation.fit
     parts = [layout.name, count(len(raw.class_names), "class", "classes")]
     parts.append(count(train + test, "image"))
@@ -138,7 +138,7 @@ def describe(folder: Path, layout: Layout, raw: RawDataset) -> dict:
         "counts": {name: len(split["label"]) for name, split in raw.splits.items()},
         "layout": layout.name,
         "held_out": raw.held_out,
-        "validation": 0 if raw.validation is None else int(raw.validation.sum()),
+        "validation": raw.validation_images,
         "left_out": raw.left_out,
         "set_aside": len(layout.set_aside),
         "image_size": raw.preparation.size,

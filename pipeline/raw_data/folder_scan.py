@@ -16,6 +16,7 @@ from helper import digest_of
 from pipeline.data_folder import FileState, file_state
 from pipeline.images.image_reader import TRANSIENT_ERRNOS
 from pipeline.raw_data.litter import is_litter
+from pipeline.tables.file_index import is_image
 
 
 @dataclass
@@ -83,10 +84,6 @@ class FolderScan:
         """`file`, or what the link of this name leads to."""
         folder, _, name = file.rpartition("/")
         return self.folders[folder].targets.get(name, file)
-
-
-def is_image(name: str) -> bool:
-    return name[name.rfind(".") :].lower() in constants.IMAGE_SUFFIXES
 
 
 def is_below(path: str, folder: str) -> bool:

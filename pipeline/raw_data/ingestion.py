@@ -36,7 +36,6 @@ class RawDatasetState:
 
     fingerprint: str = ""
     since: float = 0.0  # when it was first seen like this
-    changing_since: float = 0.0  # when it was first seen, or first seen to change again
     layout: Layout | None = None
     problems: list[Problem] = field(default_factory=list)
     damaged: bool = False  # images are, and they may still be on their way
@@ -48,7 +47,7 @@ class RawDatasetState:
         """It is another one than at the last look."""
         now = time.monotonic()
         if self.settled or not self.fingerprint:
-            self.changing_since = self._last_logged_at = now
+            self._last_logged_at = now  # a copy that ends soon is not remarked on
         self.fingerprint, self.since = fingerprint, now
         self.layout, self.problems, self.damaged, self.settled = None, [], False, False
 

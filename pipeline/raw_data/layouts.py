@@ -58,10 +58,9 @@ def recognize(folder: Path, look: FolderScan) -> Layout:
     """
     bases = _bases(look)
     base = bases[-1]
-    if own := next((some for some in bases if is_own_layout(look, some)), None):
+    own = next((some for some in bases if is_own_layout(look, some)), None)
+    if own is not None:  # "" is the raw dataset's own folder
         return _own(folder, look, own)
-    if is_own_layout(look, ""):
-        return _own(folder, look, "")
     if troubles := [path for path, some in look.folders.items() if some.trouble]:
         raise RawDatasetError([_unreadable(look, path) for path in troubles])
     tables = TableFiles(folder, look)
@@ -163,7 +162,7 @@ def unlabelled(files: list[str]) -> Problem:
         f"{count(len(files), 'image')} of a test part without labels,"
         f" first {first}: set aside, the test accuracy is measured on others.",
         count=len(files),
-        files=tuple(files[:20]),
+        files=tuple(files[: constants.MOST_EXAMPLES]),
     )
 
 
@@ -179,7 +178,7 @@ def _class_folders(look: FolderScan, base: str) -> Layout | None:
             f"{count(len(loose), 'image')} {verb} beside the class folders, first"
             f" {printable(loose[0])}: left out, as nothing says which class."
         )
-        files = tuple(joined(base, file) for file in loose[:20])
+        files = tuple(joined(base, file) for file in loose[: constants.MOST_EXAMPLES])
         warnings.append(Problem("beside classes", text, count=len(loose), files=files))
     if empty := [name for name in look.folders[base].subfolders if name not in classes]:
         verb = "has" if len(empty) == 1 else "have"

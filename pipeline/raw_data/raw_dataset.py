@@ -114,6 +114,10 @@ class RawDataset:
     held_out: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def validation_images(self) -> int:
+        return 0 if self.validation is None else int(self.validation.sum())
+
 
 def find_raw_datasets(folder: Path) -> list[Path]:
     """`folder` itself, where it has a train/ or test/, and each visible folder and archive in it."""

@@ -174,5 +174,5 @@ def _not_listed(files: list[str], tables: list[FittingTable]) -> Problem:
         f"{count(len(files), 'image')} {verb} not named in {names}, first"
         f" {printable(files[0])}: left out.",
         count=len(files),
-        files=tuple(files[:20]),
+        files=tuple(files[: constants.MOST_EXAMPLES]),
     )

@@ -24,10 +24,12 @@ LABEL_WORDS = set(
 )
 AFTER_LABEL = set("id index idx name names no nr num number text code".split())  # noqa: SIM905
 SPLIT_WORDS = set("split splits set subset partition datasplit fold".split())  # noqa: SIM905
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("test", "testing", "tst"), "test"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "validation"),
+SPLIT_NAMES = {  # folders may have the first of these names alone
+    **constants.PARTS,
+    "trn": "train",
+    "tst": "test",
+    "validate": "validation",
+    "dev": "validation",
 }
 NO_AND_YES = {
     **dict.fromkeys(("0", "0.0", "false", ""), False),

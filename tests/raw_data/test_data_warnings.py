@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
+import constants
 from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.images.near_duplicates import near_duplicates, signatures
-from pipeline.raw_data.data_warnings import MOST_FILES, NOTES, as_described, find_warnings
+from pipeline.raw_data.data_warnings import NOTES, as_described, find_warnings
 
 SIZE = 16
 
@@ -122,7 +123,7 @@ def test_a_note_on_reading_is_one_warning_with_its_count(code):
     files = [f"train/{number}.png" for number in range(1234)]
     [warning] = found(*fine(), notes={code: files}).values()
     assert (warning.kind, warning.count) == (code.replace(" ", "_"), 1234)
-    assert warning.files == tuple(files[:MOST_FILES])
+    assert warning.files == tuple(files[: constants.MOST_EXAMPLES])
     what, effect = NOTES[code]
     assert str(warning) == f"{what}: 1,234, first train/0.png: {effect}"
 
