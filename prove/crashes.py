@@ -49,7 +49,7 @@ INGESTION_PARTS = (
     "pipeline.raw_data.ingestion:DatasetMaker._ingest",
     "pipeline.raw_data.dataset_writer:DatasetWriter.publish",
     "pipeline.raw_data.dataset_writer:describe",
-    "pipeline.raw_data.groundtruth:read_rows",
+    "pipeline.raw_data.groundtruth:_rows_of",
     "pipeline.images.reader_processes:read_images",
 )
 ANALYSIS_PARTS = (
