@@ -16,8 +16,9 @@ from sklearn.metrics import confusion_matrix, f1_score
 import constants
 import model_analysis
 from helper import UserError, sha256_of
-from pipeline.analysis import run_results
+from pipeline.analysis import metrics, run_results
 from pipeline.analysis.evaluation import Evaluator
+from pipeline.artifacts.metadata import Report
 from testkit.checkpoints import put_checkpoint, put_copy_of_dataset
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def test_pictures_and_figures_appear_under_their_names(data, dataset, capsys):
     ]
     said = capsys.readouterr().out
     assert f"{dataset}: analyzed in " in said
-    assert f"test accuracy {report(data, dataset)['accuracy']:.3f}, 3 pictures" in said
+    assert f"{metrics.in_words(report(data, dataset))}, 3 pictures" in said
 
 
 def test_a_checkpoint_whose_name_is_too_long_is_named_and_in_nobodys_way(data, dataset, capsys):
@@ -129,6 +130,10 @@ def test_the_predictions_are_those_of_the_model_on_each_test_image(data, dataset
         ("true_probability", expected[np.arange(15), test["label"]]),
     ):
         assert [float(row[column]) for row in rows] == pytest.approx(values.tolist(), abs=2e-6)
+    said = Report.of(dataset, report(data, dataset))
+    assert f"{said.outcomes:015b}" == "".join(
+        str(int(row["true"] == row["predicted"])) for row in rows
+    )
     assert report(data, dataset)["predictions"] == [
         f"predictions_{dataset}.csv",
         f"predictions_{dataset}.npz",

@@ -57,7 +57,10 @@ def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) 
         "dataset": task.dataset.name,
         "dataset_sha256": trained.get("dataset_sha256") or task.dataset.sha256,
         "image_shape": test["img"].shape[1:],
+        "class_names": list(names),
         **metrics.score(probabilities, test["label"], names),
+        "validation_accuracy": _at_best(evaluation.history, trained.get("best_epoch")),
+        "right": _as_bits(probabilities.argmax(1) == test["label"]),
         "trained": trained,
         "dataset_warnings": described.warnings,
         "versions": {"pipeline": constants.VERSION, "keras": version("keras")},
@@ -69,6 +72,18 @@ def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) 
     }
     report |= {"pictures": list(pictures), "predictions": list(predictions)}
     return Results(report, {**pictures, **predictions})
+
+
+def _at_best(history: dict[str, list[float]], epoch: int | None) -> float | None:
+    """The validation accuracy of the weights that the checkpoint holds."""
+    values = history.get("val_accuracy", [])
+    found = values[epoch - 1] if epoch and epoch <= len(values) else np.nan
+    return float(found) if np.isfinite(found) else None
+
+
+def _as_bits(right: np.ndarray) -> str:
+    """A bit for each image, 1 where it is right, the first one first, as hexadecimal digits."""
+    return np.packbits(right).tobytes().hex()
 
 
 def _as_table(

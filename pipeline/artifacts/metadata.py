@@ -180,6 +180,13 @@ class Report:
     epochs: int | None
     settings: dict[str, str | float]
     kind: Kind
+    outcomes: int | None  # a bit for each test image, 1 where it is right
+    validation_accuracy: float | None
+    balanced_accuracy: float | None
+    macro_f1: float | None
+    class_ratio: float | None  # test images of the largest class to those of the smallest
+    guessing_accuracy: float | None  # of always the largest class
+    no_better_than_guessing: bool
 
     @classmethod
     def of(cls, run: str, said: dict) -> "Report | None":
@@ -208,14 +215,41 @@ class Report:
             # Those that make a difference to the training, in their usual order.
             {name: settings[name] for name in SETTINGS if name != "priority" and name in settings},
             _kind_of_tested(said),
+            _outcomes_in(said),
+            share_in(said, "validation_accuracy"),
+            share_in(said, "balanced_accuracy"),
+            share_in(said, "macro_f1"),
+            number_in(said, "class_ratio"),
+            share_in(table_in(said, "largest_class"), "accuracy"),
+            said.get("no_better_than_guessing") is True,
         )
 
 
 def _kind_of_tested(report: dict) -> Kind:
     classes = [one for one in list_in(report, "classes") if isinstance(one, dict)]
+    # Earlier reports have a row for each class, and no list of their names.
+    names = list_in(report, "class_names") or [one.get("class") for one in classes]
     shape = list_in(report, "image_shape")
     is_shape = all(type(length) is int for length in shape)
-    return Kind(tuple(shape) if is_shape else (), names_of([one.get("class") for one in classes]))
+    return Kind(tuple(shape) if is_shape else (), names_of(names))
+
+
+def _outcomes_in(report: dict) -> int | None:
+    """None where the bits are not as many as the test images, or those that are 1 not as many as said."""
+    text, images, errors = (
+        text_in(report, "right"),
+        whole_in(report, "test_images"),
+        whole_in(report, "errors"),
+    )
+    if text is None or images is None or errors is None:
+        return None
+    try:
+        packed = bytes.fromhex(text)
+    except ValueError:
+        return None
+    bits = int.from_bytes(packed) >> (-images % 8)
+    fits = len(packed) == -(-images // 8) and bits.bit_count() == images - errors
+    return bits if fits else None
 
 
 @dataclass(frozen=True)
@@ -285,11 +319,19 @@ class AnalysisEntry:
     run: str | None
     reason: str
     accuracy: float | None
+    test_images: int | None
+    no_better_than_guessing: bool
 
     @classmethod
     def of(cls, said: dict) -> "AnalysisEntry":
-        reason, accuracy = text_in(said, "reason") or "", share_in(said, "accuracy")
-        return cls(state_in(said, "state"), file_name_in(said, "run"), reason, accuracy)
+        return cls(
+            state_in(said, "state"),
+            file_name_in(said, "run"),
+            text_in(said, "reason") or "",
+            share_in(said, "accuracy"),
+            whole_in(said, "test_images"),
+            said.get("no_better_than_guessing") is True,
+        )
 
 
 def state_in(content: dict, key: str) -> RunState | None:

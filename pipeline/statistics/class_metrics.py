@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.statistics.comparison import SIGNIFICANCE, at_least, holm, mcnemar
 
 UNEQUAL = 3.0  # times as many test images as the smallest class has: accuracy alone would mislead
+GUESSING = "no better than guessing"
 
 
 def balanced_accuracy(matrix: np.ndarray) -> float:

@@ -13,6 +13,8 @@ from helper import open_regular, printable
 from pipeline.artifacts.ledger import Entry, LedgerReader
 from pipeline.artifacts.metadata import AnalysisEntry, RunState, TrainingEntry
 from pipeline.data_folder import DataFolder, FileState, run_folder, state_of, training_log
+from pipeline.statistics.class_metrics import GUESSING
+from pipeline.statistics.intervals import accuracy_interval, with_interval
 from pipeline.training import training_state
 from pipeline.training.run_queue import Run
 
@@ -38,6 +40,9 @@ class Row:
     eta: float | None = None
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
+    test_interval: tuple[float, float] | None = None  # of 95 %
+    test_images: int | None = None
+    no_better_than_guessing: bool = False
     reason: str = ""  # why it failed
 
     def cells(self) -> tuple[str, ...]:
@@ -52,10 +57,16 @@ class Row:
             case RunState.FAILED:
                 return printable(self.reason)
             case RunState.ANALYZED:
-                return _figure("test accuracy", self.test_accuracy)
+                return self._tested()
             case RunState.TRAINED:
                 return _figure("validation accuracy", self.validation_accuracy)
         return ""
+
+    def _tested(self) -> str:
+        if self.test_accuracy is None:
+            return ""
+        text = f"test accuracy {with_interval(self.test_accuracy, self.test_images)}"
+        return text + (", " + GUESSING if self.no_better_than_guessing else "")
 
 
 class RunTable:
@@ -260,6 +271,11 @@ def _rate(entry: TrainingEntry | None) -> float | None:
 def _add_analysis(row: Row, entry: AnalysisEntry | None) -> None:
     if entry and entry.state is RunState.ANALYZED:
         row.state, row.test_accuracy = RunState.ANALYZED, entry.accuracy
+        row.test_images, row.no_better_than_guessing = (
+            entry.test_images,
+            entry.no_better_than_guessing,
+        )
+        row.test_interval = accuracy_interval(entry.accuracy, entry.test_images)
     elif entry and entry.state is RunState.FAILED:
         row.state, row.reason = RunState.FAILED, entry.reason
 
