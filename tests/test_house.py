@@ -30,6 +30,7 @@ FLOORS = [
     },
     {"pipeline.stage"},
     {"pipeline.artifacts"},
+    {"pipeline.pretrained"},
     {"pipeline.images"},
     {"pipeline.tables"},
     {"pipeline.raw_data", "pipeline.training"},
@@ -41,7 +42,7 @@ FLOORS = [
 HEAVY = {
     "tensorflow": {"keras_import", "worker", "fitting"},
     "tensorboard": {"tensorboard_logs"},
-    "keras": {"keras_import", "cnn", "pure_cnn"},
+    "keras": {"keras_import", "cnn", "efficientnet_lite0", "pure_cnn"},
     "matplotlib": {"drawing", "plots", "table_plots"},  # pictures, and what they share
     "pandas": {"summary_files"},
     "watchdog": {"folder_watch"},

@@ -115,6 +115,7 @@ class Scheduler:
         self.all_well = True
         self.seconds_per_look = 0.0
         self._problems: list[str] = []
+        self._left_out: set[str] = set()
         self.record.remove_leftovers()
         if options.retry_failed:
             self.record.forget_failed()
@@ -205,6 +206,10 @@ class Scheduler:
             if problem not in self._problems:
                 log.error("%s", problem)
         self._problems = list(self.queue.problems)
+        for sentence in self.queue.left_out:
+            if sentence not in self._left_out:
+                log.info("%s", sentence)
+        self._left_out = set(self.queue.left_out)
 
 
 def job_of(run: Run, checkpoint: Path) -> dict:
