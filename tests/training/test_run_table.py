@@ -251,6 +251,8 @@ def test_json_is_for_programs_and_names_problems(place):
         "validation_accuracy": None,
         "test_accuracy": None,
         "reason": "",
+        "dataset_name": "",
+        "dataset_time": "2022-06-08 20:57:20.868637",
     }
     assert 'unknown key "epoch"' in content["problems"][0]
 
