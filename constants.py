@@ -36,6 +36,10 @@ IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif"),
 )
+ARCHIVE_SUFFIXES = (
+    *(".zip", ".tar", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2"),
+    *(".tgz", ".txz", ".tzst", ".tbz2", ".tbz"),
+)
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 INGESTION_RECORD = "data_ingestion_settings.pkl"
 TRAINING_RECORD = "model_training_settings.pkl"

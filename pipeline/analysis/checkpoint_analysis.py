@@ -90,8 +90,8 @@ class Analysis:
     def analyze(self, task: Task) -> None:
         """Test one checkpoint and write all there is to see of it, the .json last."""
         began = time.monotonic()
-        log.debug("%s: started", task.run)
-        self.stage.status.update(f"analyzing {task.run}")
+        log.debug("%s: started", task.title)
+        self.stage.status.update(f"analyzing {task.title}")
         try:
             results = self._examine(task)
         except UserError as error:
@@ -107,7 +107,7 @@ class Analysis:
         except Exception as error:
             self.stage.raise_if_stopping()
             # A fault of ours or of Keras: say all, and go on with the others.
-            log.exception("%s: failed", task.run)
+            log.exception("%s: failed", task.title)
             return self._fail(task, f"{type(error).__name__}: {printable(error)[:300]}")
         self.stage.retry(lambda: self._write(results))
         figures = (results.report[name] for name in FIGURES)
@@ -115,7 +115,7 @@ class Analysis:
         self.problems.forget(task.run)
         log.info(
             "%s: analyzed in %.1f s, %s, %d pictures in %s",
-            task.run,
+            task.title,
             time.monotonic() - began,
             metrics.in_words(results.report),
             len(results.report["pictures"]),
@@ -125,7 +125,7 @@ class Analysis:
 
     def _fail(self, task: Task, reason: str) -> None:
         self.stage.raise_if_stopping()
-        log.error("%s: failed: %s", task.run, reason)
+        log.error("%s: failed: %s", task.title, reason)
         self.all_well = False
         self.problems.set(task.run, reason)
         self._enter(task.sha256, run=task.run, state="failed", reason=reason)

@@ -21,7 +21,7 @@ from typing import TypeVar
 import constants
 from helper import UserError, digest_of, read_file, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import dataset_time
+from pipeline.artifacts.dataset import dataset_time, display_run
 from pipeline.artifacts.hyperparameters import Settings, read_hyperparameters
 from pipeline.artifacts.metadata import DatasetDescription, read_json
 from pipeline.data_folder import CLOCK_TICK, DataFolder, description_path, file_state
@@ -57,6 +57,7 @@ class DatasetFile(InputFile):
     validation: str | None = None  # what the given part of a dataset for validation is known by
     images: int | None = None
     image_size: int | None = None  # None where nothing says it
+    raw_name: str = ""
 
     @property
     def content(self) -> tuple:
@@ -137,6 +138,10 @@ class Run:
         """Its name, and the one it has if another run took that: an edited model or set."""
         end = f"__{self.key[:8]}"
         return _for_a_file(self.plain_name, end), _for_a_file(self.long_name + end, end)
+
+    def display(self, name: str) -> str:
+        """The run for people, where that is the name of its checkpoint."""
+        return display_run(name, self.dataset.name, self.dataset.raw_name)
 
     def name_in(self, checkpoints: Path) -> str:
         """The name for its checkpoint, so that none is ever overwritten."""
@@ -257,7 +262,7 @@ class RunQueue:
         changed = path.stat().st_mtime
         validation, images = said.validation_sha256, said.train_images
         names, size = said.class_names, said.image_size
-        return DatasetFile(path, digest, changed, names, validation, images, size)
+        return DatasetFile(path, digest, changed, names, validation, images, size, said.raw_name)
 
     def _model(self, path: Path) -> ModelFile:
         content = read_file(path, constants.MOST_MODEL_BYTES)

@@ -10,6 +10,7 @@ from heapq import heapreplace
 from pathlib import Path
 
 from helper import open_regular, printable
+from pipeline.artifacts.dataset import display_name, display_names
 from pipeline.artifacts.ledger import Entry, LedgerReader
 from pipeline.artifacts.metadata import AnalysisEntry, RunState, TrainingEntry
 from pipeline.data_folder import DataFolder, FileState, run_folder, state_of, training_log
@@ -44,9 +45,12 @@ class Row:
     test_images: int | None = None
     no_better_than_guessing: bool = False
     reason: str = ""  # why it failed
+    dataset_name: str = ""  # of the raw dataset that it was made from
+    dataset_time: str = ""
 
     def cells(self) -> tuple[str, ...]:
-        names = map(printable, (self.dataset, self.model, self.hyperparameter_set))
+        dataset = display_name(self.dataset, self.dataset_name)
+        names = dataset, printable(self.model), printable(self.hyperparameter_set)
         priority = f"{self.model_priority}/{self.set_priority}"
         epochs = f"{self.epochs_done}/{self.epochs}"
         eta = "" if self.eta is None else in_words(self.eta)
@@ -152,6 +156,8 @@ class RunTable:
             RunState.WAITING,
             0,
             run.hyperparameters.settings.epochs,
+            dataset_name=run.dataset.raw_name,
+            dataset_time=run.dataset.time.isoformat(" ", "microseconds"),
         )
         self._unfinished.discard(number)
         if entry.state is RunState.FAILED:
@@ -297,7 +303,8 @@ def is_locked(path: Path) -> bool:
 
 
 def as_text(table: list[Row]) -> str:
-    return aligned([HEAD, *(row.cells() for row in table)])
+    names = display_names({row.dataset: row.dataset_name for row in table})
+    return aligned([HEAD, *((names[row.dataset], *row.cells()[1:]) for row in table)])
 
 
 def aligned(lines: list[tuple[str, ...]]) -> str:

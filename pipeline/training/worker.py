@@ -54,6 +54,7 @@ class Job:
     lock: LockFile | None = None  # the stage's
     threads: int = 0  # of its own; 0: TensorFlow's choice
     gpu: str = ""
+    title: str = ""  # of the run, for people
 
     @cached_property
     def settings(self) -> Settings:

@@ -265,6 +265,8 @@ def test_json_is_for_programs_and_names_problems(place):
         "test_images": None,
         "no_better_than_guessing": False,
         "reason": "",
+        "dataset_name": "",
+        "dataset_time": "2022-06-08 20:57:20.868637",
     }
     assert 'unknown key "epoch"' in content["problems"][0]
 
