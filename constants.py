@@ -13,9 +13,12 @@ RAW_DATASETS = "raw_dataset"
 DATASETS = "dataset"
 CHECKPOINTS = "model_checkpoints"
 RESULTS = "model_analysis_results"
+NEW_IMAGES = "new_images"
+PREDICTIONS = "predictions"
 OTHER_DATASETS = "on_other_datasets"  # in the results
 STATUS = "status"
 UNPACKED = ".unpacked"
+UNPACKED_NEW = ".unpacked_new"  # of what prediction unpacks
 
 # Files.
 SPLITS = ("train", "test")
@@ -127,4 +130,8 @@ MOST_PROBLEMS = 5  # how many problems of one raw dataset are named before "and 
 
 # Pictures.
 MOST_ERRORS = 25  # images in visualize_errors
+MOST_ON_SHEET = 48  # images in a contact sheet of predictions
 CALIBRATION_BINS = 15
+
+# Predictions.
+PREDICTED_BYTES = 2**28  # of pixels that are read before a model sees them

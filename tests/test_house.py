@@ -15,6 +15,7 @@ SCRIPTS = {
     "data_ingestion",
     "model_training",
     "model_analysis",
+    "model_prediction",
     "run_queue",
 }
 # A module imports only from its own floor's room and from lower floors.
@@ -33,6 +34,7 @@ FLOORS = [
     {"pipeline.tables"},
     {"pipeline.raw_data", "pipeline.training"},
     {"pipeline.analysis"},
+    {"pipeline.prediction"},
     {"pipeline.web"},
     {*SCRIPTS, "pipeline.demo", "pipeline.keep_running"},
 ]
@@ -41,7 +43,12 @@ HEAVY = {
     "tensorflow": {"keras_import", "worker", "fitting"},
     "tensorboard": {"tensorboard_logs"},
     "keras": {"keras_import", "cnn", "pure_cnn"},
-    "matplotlib": {"drawing", "plots", "table_plots"},  # pictures, and what they share
+    "matplotlib": {
+        "drawing",
+        "plots",
+        "table_plots",
+        "contact_sheet",
+    },  # pictures, and what they share
     "pandas": {"summary_files"},
     "watchdog": {"folder_watch"},
     "honcho": set(),
