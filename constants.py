@@ -13,10 +13,13 @@ RAW_DATASETS = "raw_dataset"
 DATASETS = "dataset"
 CHECKPOINTS = "model_checkpoints"
 RESULTS = "model_analysis_results"
+NEW_IMAGES = "new_images"
+PREDICTIONS = "predictions"
 OTHER_DATASETS = "on_other_datasets"  # in the results
 STATUS = "status"
 UNPACKED = ".unpacked"
 FEATURES = ".features"  # what a frozen part of a model makes of images, where memory is short
+UNPACKED_NEW = ".unpacked_new"  # of what prediction unpacks
 
 # Files.
 SPLITS = ("train", "test")
@@ -137,4 +140,8 @@ FEATURES_MEMORY = 2**30  # bytes; more than that lies on the disk meanwhile
 
 # Pictures.
 MOST_ERRORS = 25  # images in visualize_errors
+MOST_ON_SHEET = 48  # images in a contact sheet of predictions
 CALIBRATION_BINS = 15
+
+# Predictions.
+PREDICTED_BYTES = 2**28  # of pixels that are read before a model sees them

@@ -19,6 +19,7 @@ SCRIPTS = (
     "data_ingestion.py",
     "model_training.py",
     "model_analysis.py",
+    "model_prediction.py",
     "run_queue.py",
 )
 BEGIN = "<!-- `make docs` writes what follows from --help. Change the text in the script. -->\n"

@@ -41,6 +41,15 @@ class DataFolder:
         return self.results / constants.OTHER_DATASETS
 
     @property
+    def new_images(self) -> Path:
+        """Where people drop what is to be classified."""
+        return self.path / constants.NEW_IMAGES
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / constants.PREDICTIONS
+
+    @property
     def ingestion_record(self) -> Path:
         return self.path / constants.INGESTION_RECORD
 
@@ -56,6 +65,11 @@ class DataFolder:
     def unpacked(self) -> Path:
         """Where the files of an archive are while it is ingested."""
         return self.path / constants.UNPACKED
+
+    @property
+    def unpacked_new(self) -> Path:
+        """The same for what is classified."""
+        return self.path / constants.UNPACKED_NEW
 
     def dataset(self, name: str) -> Path:
         return self.datasets / f"{name}.pkl"
@@ -78,7 +92,10 @@ class DataFolder:
 
     def make(self) -> None:
         """Make the folders that people drop files into and find results in, as far as they lack."""
-        for folder in (self.raw_datasets, self.datasets, self.checkpoints, self.results):
+        for folder in (
+            *(self.raw_datasets, self.datasets, self.checkpoints, self.results),
+            *(self.new_images, self.predictions),
+        ):
             folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -54,6 +54,10 @@ def number_in(content: dict, key: str) -> float | None:
     return value if abs(value) < HIGHEST else None
 
 
+def is_number(value: object) -> bool:
+    return number_in({"": value}, "") is not None
+
+
 def whole_in(content: dict, key: str) -> int | None:
     """How many of something there are."""
     value = content.get(key)

@@ -15,6 +15,7 @@ SCRIPTS = {
     "data_ingestion",
     "model_training",
     "model_analysis",
+    "model_prediction",
     "run_queue",
 }
 # A module imports only from its own floor's room and from lower floors.
@@ -35,6 +36,7 @@ FLOORS = [
     {"pipeline.tables"},
     {"pipeline.raw_data", "pipeline.training"},
     {"pipeline.analysis"},
+    {"pipeline.prediction"},
     {"pipeline.web"},
     {*SCRIPTS, "pipeline.demo", "pipeline.keep_running"},
 ]
@@ -43,7 +45,7 @@ HEAVY = {
     "tensorflow": {"keras_import", "worker", "fitting"},
     "tensorboard": {"tensorboard_logs"},
     "keras": {"keras_import", "cnn", "efficientnet_lite0", "pure_cnn"},
-    "matplotlib": {"drawing", "plots", "table_plots"},  # pictures, and what they share
+    "matplotlib": {"drawing", "plots", "table_plots", "contact_sheet"},
     "pandas": {"summary_files"},
     "watchdog": {"folder_watch"},
     "honcho": set(),

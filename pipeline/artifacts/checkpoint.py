@@ -4,6 +4,7 @@ from pathlib import Path
 
 from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.metadata import preparation_in
 from pipeline.json_values import list_in, names_in, scalars_in, table_in, whole_in
 
 
@@ -53,4 +54,4 @@ def _input_in(run: dict) -> dict:
         for key, pair in pairs.items()
         if len(pair) == 2 and all(whole_in({key: value}, key) is not None for value in pair)
     }
-    return {**whole, **scalars_in(run, "input")}
+    return {**whole, **scalars_in(run, "input"), **preparation_in(run, "input")}

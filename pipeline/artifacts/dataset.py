@@ -12,6 +12,7 @@ import numpy as np
 import constants
 from helper import UserError, printable, shown
 from pipeline.artifacts import safe_pickle
+from pipeline.artifacts.metadata import DatasetDescription
 
 # A dataset's time for people, who rarely make two in a minute.
 TIMES_SHOWN = ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", constants.TIME_NAME)
@@ -94,15 +95,16 @@ def class_names(count: int, *described: Sequence[str]) -> list[str]:
     return next((list(names) for names in described if len(names) == count), numbers)
 
 
-def input_of(image_shape: tuple[int, ...], ingested: bool) -> dict[str, object]:
+def input_of(image_shape: tuple[int, ...], described: DatasetDescription) -> dict[str, object]:
     """How an image becomes the input of a model that was trained on images of that shape.
 
     How images that were not ingested here came to their size is not known.
     """
+    ingested = described.raw_dataset is not None
     size = list(image_shape[:2])
     form: dict[str, object]
     form = {"image_size": size, "channels": "RGB", "dtype": "uint8", "range": [0, 255]}
-    return {**form, "resize": constants.RESIZE} if ingested else form
+    return {**form, "resize": constants.RESIZE, **described.preparation} if ingested else form
 
 
 def load_split(path: Path, split: str) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.data_folder import archive_suffix, description_path
 from pipeline.json_values import (
     file_name_in,
+    is_number,
     json_object,
     list_in,
     names_in,
@@ -104,6 +105,22 @@ class Kind:
         return tuple(numbers[name] for name in self.class_names)
 
 
+def preparation_in(said: dict, key: str = "preparation") -> dict:
+    """How images become the pixels of a dataset or of a model's input, as far as it is said."""
+    prepared, ranges = table_in(said, key), table_in(table_in(said, key), "ranges")
+    limits = {sort: [one for one in list_in(ranges, sort) if is_number(one)] for sort in ranges}
+    colour = [part for part in list_in(prepared, "background") if type(part) is int]
+    return {
+        **({"fit": fit} if (fit := text_in(prepared, "fit")) else {}),
+        **({"background": colour} if len(colour) == 3 else {}),
+        **(
+            {"ranges": limits}
+            if (limits := {k: v for k, v in limits.items() if len(v) == 2})
+            else {}
+        ),
+    }
+
+
 @dataclass(frozen=True)
 class DatasetDescription:
     """The .json beside a dataset."""
@@ -116,6 +133,8 @@ class DatasetDescription:
     train_images: int | None
     validation_sha256: str | None  # of which these are for validation, where that is given
     warnings: dict[str, dict]  # by kind: "count", "text" and "files"
+    preparation: dict  # how each image became pixels
+    set_aside: int  # images of a test part without labels
 
     @classmethod
     def of(cls, said: dict) -> "DatasetDescription":
@@ -130,6 +149,8 @@ class DatasetDescription:
             whole_in(table_in(said, "counts"), "train"),
             text_in(said, "validation_sha256"),
             {kind: scalars_in(warnings, kind) | files[kind] for kind in warnings},
+            preparation_in(said),
+            whole_in(said, "set_aside") or 0,
         )
 
     @classmethod
@@ -170,6 +191,10 @@ class CheckpointDescription:
     images: int | None
     epochs: int | None
     accuracy: float | None  # in validation, where there was one
+    validated: bool
+    class_names: tuple[str, ...]
+    input_size: tuple[int, ...]  # height and width of the images that the model takes
+    preparation: dict  # how each image becomes that input
 
     @classmethod
     def of(cls, said: dict) -> "CheckpointDescription":
@@ -191,6 +216,12 @@ class CheckpointDescription:
             whole_in(run, "images"),
             whole_in(run, "epochs"),
             share_in(metrics, "val_accuracy" if validated else "accuracy"),
+            validated,
+            names_in(run, "class_names"),
+            tuple(
+                side for side in list_in(table_in(run, "input"), "image_size") if type(side) is int
+            ),
+            preparation_in(run, "input"),
         )
 
     @classmethod

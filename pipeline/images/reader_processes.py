@@ -10,7 +10,7 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -118,11 +118,15 @@ class ImageReaders:
         self._readings.append(reading)
         return reading
 
-    def finish(self, progress: Callable[[int], object] = lambda count: None) -> dict[str, Range]:
+    def finish(
+        self,
+        progress: Callable[[int], object] = lambda count: None,
+        given: Mapping[str, Range] | None = None,
+    ) -> dict[str, Range]:
         """Wait until all images of all readings are read; `progress` gets how many more are.
 
-        Images of more than 8 bits are scaled alike, by the range that all of their sort have in all
-        readings. This range is known only when each was read, so those are read twice.
+        Images of more than 8 bits are scaled alike: by the range that is `given` for their sort, or else
+        by the one that all of it have in all readings. So those are read twice.
 
         Returns:
             that range, by the sort: "16 bit", "32 bit" or "float".
@@ -135,7 +139,7 @@ class ImageReaders:
             for answer in reading.answers:
                 reading.result.extend(answer)
                 progress(len(answer.digests))
-        ranges = _whole_ranges([reading.result for reading in readings])
+        ranges = _whole_ranges([reading.result for reading in readings]) | dict(given or {})
         for reading in readings:
             values = reading.result.values.items()
             again = sorted(number for number, (sort, own) in values if own != ranges[sort])

@@ -59,14 +59,19 @@ class _LiveObserver:
         OSError: one of the folders cannot be watched.
     """
 
-    def __init__(self, folders: list[Path], recursive: bool, changed: Callable[[list[str]], None]):
+    def __init__(
+        self, folders: list[Path], recursive: bool | Path, changed: Callable[[list[str]], None]
+    ):
         _set_up_watchdog()
         before = set(threading.enumerate())
         self._observer, waker = Observer(), _Waker(changed)
         try:
             for folder in folders:
                 self._observer.schedule(
-                    waker, str(folder), recursive=recursive, event_filter=CHANGES
+                    waker,
+                    str(folder),
+                    recursive=recursive in (True, folder),
+                    event_filter=CHANGES,
                 )
             self._observer.start()
         except OSError:
@@ -84,7 +89,8 @@ class _LiveObserver:
 
 
 class FolderWatch:
-    """Wakes its owner when something in `folders` (and below, with `recursive`) may have changed.
+    """Wakes its owner when something in `folders` may have changed, with `recursive` also below them, or
+    below the one that it names.
 
     It watches from its creation on, so look after creating it, never before. A folder that is
     removed and made again is watched again.
@@ -92,7 +98,7 @@ class FolderWatch:
     `changed`: the names in `folders` that the last `wait` ended for; None where it may be any.
     """
 
-    def __init__(self, folders: Iterable[Path], recursive: bool = False, poll: bool = False):
+    def __init__(self, folders: Iterable[Path], recursive: bool | Path = False, poll: bool = False):
         self.folders, self.recursive, self.poll = list(folders), recursive, poll
         self.changed: set[str] | None = None
         self._noted: set[str] = set()

@@ -13,7 +13,7 @@ from pipeline.data_folder import DataFolder
 from pipeline.stage.status import STOPPED, StageStatus, Task
 from pipeline.training.run_table import aligned, in_words, is_locked
 
-STAGES = ("ingestion", "training", "analysis")
+STAGES = ("ingestion", "training", "analysis", "prediction")
 LONGEST_NUMBER = 100  # bytes
 HEAD = ("stage", "state", "since", "doing", "progress", "last error")
 

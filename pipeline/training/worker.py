@@ -161,7 +161,7 @@ class TrainingJob:
         run = {
             **job.description,
             "class_names": class_names(split["class"].shape[1], described.class_names),
-            "input": input_of(split["img"].shape[1:], described.raw_dataset is not None),
+            "input": input_of(split["img"].shape[1:], described),
             "images": len(fitted),
             "validation_images": len(held_out),
             "validation": "drawn" if described.validation_sha256 is None else "given",

@@ -18,6 +18,7 @@ SCRIPTS = {
     "data_ingestion.py": "ingestion",
     "model_training.py": "training",
     "model_analysis.py": "analysis",
+    "model_prediction.py": "prediction",
 }
 AFRESH = "was deleted or replaced, or the stage's lock in it; starting afresh"
 
@@ -129,6 +130,8 @@ def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(dat
         "dataset",
         "model_analysis_results",
         "model_checkpoints",
+        "new_images",
+        "predictions",
         "raw_dataset",
     ]
     assert names_in(data / "dataset") == []

@@ -141,7 +141,8 @@ class MakeRun:
         os.kill(self.numbers[command], signal.SIGKILL)
 
 
-STAGES = [f"python {name}.py" for name in ("data_ingestion", "model_training", "model_analysis")]
+SCRIPTS = ("data_ingestion", "model_training", "model_analysis", "model_prediction")
+STAGES = [f"python {name}.py" for name in SCRIPTS]
 TENSORBOARD = "tensorboard --logdir data/model_checkpoints"
 
 
@@ -173,7 +174,7 @@ def test_what_is_killed_under_make_run_is_started_again(make_run, data):
     honcho.wait_for("ingested as dataset")
     honcho.end(signal.SIGINT)
     stopped = [line.split()[1] for line in honcho.lines if line.endswith("| stopped")]
-    assert sorted(stopped) == ["analysis.1", "ingestion.1", "training.1"]
+    assert sorted(stopped) == ["analysis.1", "ingestion.1", "prediction.1", "training.1"]
     assert make_run.pipe.read() == ""
 
 

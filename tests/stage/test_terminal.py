@@ -14,6 +14,7 @@ SCRIPTS = (
     "data_ingestion.py",
     "model_training.py",
     "model_analysis.py",
+    "model_prediction.py",
     "run_queue.py",
     "generate_raw_dataset.py",
 )

@@ -11,7 +11,7 @@ import run_queue
 from helper import write_json
 from pipeline.training.health import health_of
 
-STAGES = ("ingestion", "training", "analysis")
+STAGES = ("ingestion", "training", "analysis", "prediction")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_what_is_wrong_with_an_input_is_said_below_the_table(data, working, caps
     ]
     run_queue.main(["--data", str(data), "--health", "--json"])
     stages = json.loads(capsys.readouterr().out)["stages"]
-    assert [stage["problems"] for stage in stages] == [problems, {}, {}]
+    assert [stage["problems"] for stage in stages] == [problems, {}, {}, {}]
 
 
 def test_what_a_stage_does_is_there_in_numbers(data, working, capsys):
@@ -69,7 +69,7 @@ def test_what_a_stage_does_is_there_in_numbers(data, working, capsys):
     working("training", doing="training a__cnn__x", tasks=[task, odd, 7, None])
     working("analysis", doing="waiting", tasks="none")
     run_queue.main(["--data", str(data), "--health", "--json"])
-    _, training, analysis = json.loads(capsys.readouterr().out)["stages"]
+    _, training, analysis, _ = json.loads(capsys.readouterr().out)["stages"]
     unknown = dict.fromkeys(("step", "steps", "epoch", "epochs", "eta"))
     assert training["tasks"] == [task, {"run": "", "since": "", **unknown}]
     assert analysis["tasks"] == []
@@ -94,7 +94,7 @@ def test_one_stage_alone_decides_the_exit_status_where_it_is_named(data, working
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--health", "--stage", "trainer"], "'ingestion', 'training', 'analysis'"),
+        (["--health", "--stage", "trainer"], "'ingestion', 'training', 'analysis', 'prediction'"),
         (["--stage", "training"], "--stage goes with --health"),
     ],
 )
@@ -102,7 +102,9 @@ def test_a_stage_that_is_not_there_or_not_asked_for_is_an_error(data, capsys, op
     with pytest.raises(SystemExit) as ended:
         run_queue.main(["--data", str(data), *options])
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err.replace("from ingestion, training, analysis", said)
+    assert said in capsys.readouterr().err.replace(
+        "from ingestion, training, analysis, prediction", said
+    )
 
 
 @pytest.mark.parametrize("state", ["stuck", "down"])
@@ -114,7 +116,7 @@ def test_one_that_is_not_well_is_exit_status_1(data, working, capsys, state):
         working("ingestion", doing="ingesting a", progress="7 of 9 images", said=long_ago)
     status, stages = table(data, capsys)
     assert status == 1
-    assert [stages[stage][0] for stage in STAGES] == [state, "live", "live"]
+    assert [stages[stage][0] for stage in STAGES] == [state, *["live"] * 3]
 
 
 def test_of_a_stuck_one_it_says_how_long_it_has_been_quiet(data, working):
@@ -173,7 +175,7 @@ def test_a_damaged_status_is_as_good_as_none(data, working, content):
 def test_json_has_the_names_as_they_are_and_the_table_spells_them_out(data, working, capsys):
     working("analysis", doing="analyzing two\nlines \x1b[31m", last_error="half \udcff")
     run_queue.main(["--data", str(data), "--health", "--json"])
-    *_, analysis = json.loads(capsys.readouterr().out)["stages"]
+    *_, analysis, _ = json.loads(capsys.readouterr().out)["stages"]
     assert analysis["doing"] == "analyzing two\nlines \x1b[31m"
     assert analysis["last_error"] == "half \udcff"
     assert (analysis["state"], analysis["pid"]) == ("live", 123)

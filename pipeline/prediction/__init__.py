@@ -1,0 +1,1 @@
+"""New images in; the class of each out, by the best checkpoint."""
