@@ -7,19 +7,15 @@ Draws benchmarks/ingestion.png. With pip install -r benchmarks/requirements.txt;
 find it leaves out.
 """
 
-import json
-import os
 import pickle
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from ingestion_peers import CORES, PEERS
+from peer_runs import PeerRun
 from photographs import SPLITS, link_part, make_raw_dataset, sort_by_class
 from processes import ROOT
 from tables import NOT_INSTALLED, QUICK, alternating, installed, markdown, progress, ratio, spread
@@ -110,40 +106,17 @@ def row(
     ]
 
 
-class Run:
-    """One of the peers at work, once: seconds, CPU seconds, most bytes it took, sum of its pixels."""
+class Run(PeerRun):
+    """One of the peers at work, once, and the sum of its pixels."""
 
     def __init__(self, name: str, folder: Path, size: int):
-        process = subprocess.Popen(
-            [sys.executable, ROOT / "benchmarks" / "ingestion_peers.py", name, folder, str(size)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
-        )
-        self.peak, self.sum = 0, None
-        while process.poll() is None:
-            self.peak = max(self.peak, memory_of(process.pid))
-            time.sleep(0.05)  # looking takes time, too
-        said = process.communicate()[0]
-        if process.returncode:
-            raise SystemExit(f"{name} ended with exit status {process.returncode}")
-        result = json.loads(said.splitlines()[-1])
-        self.seconds, self.cpu = result["seconds"], result["cpu"]
-        if result["path"]:
-            with open(result["path"], "rb") as file:
+        super().__init__("ingestion_peers.py", name, folder, size)
+        self.sum = None
+        if self.path:
+            with open(self.path, "rb") as file:
                 content = pickle.load(file)
             self.sum = sum(int(content[split]["img"].sum()) for split in SPLITS)
         shutil.rmtree(folder / "made", ignore_errors=True)
-
-
-def memory_of(pid: int) -> int:
-    """Bytes of memory that a process and those it started have."""
-    with suppress(OSError):
-        tasks = Path(f"/proc/{pid}/task").glob("*/children")
-        children = [int(child) for task in tasks for child in task.read_text().split()]
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * 4096 + sum(memory_of(child) for child in children)
-    return 0
 
 
 def grow(whole: Path, folder: Path) -> None:

@@ -6,17 +6,16 @@ FOLDER holds raw_dataset/photographs, and by_class/ with the same files; the pic
 Each imports what it needs, which does not count, and gives the work, which gives the pickle's path.
 """
 
-import json
 import mmap
 import multiprocessing
 import os
 import pickle
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+from peer_runs import measure
 from photographs import SPLITS, rows_of
 from processes import ROOT
 
@@ -54,7 +53,7 @@ def opencv_loop(folder: Path, size: int) -> Callable[[], Path]:
             images[place] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return images, labels
 
-    return lambda: pickled(folder, read)
+    return lambda: pickled(folder / "made", read)
 
 
 def tf_data(folder: Path, size: int) -> Callable[[], Path]:
@@ -71,7 +70,7 @@ def tf_data(folder: Path, size: int) -> Callable[[], Path]:
         batches = images.batch(BATCH).prefetch(tf.data.AUTOTUNE)
         return filled(batches.as_numpy_iterator(), len(files), size)
 
-    return lambda: pickled(folder, read)
+    return lambda: pickled(folder / "made", read)
 
 
 def keras_from_directory(folder: Path, size: int) -> Callable[[], Path]:
@@ -87,7 +86,7 @@ def keras_from_directory(folder: Path, size: int) -> Callable[[], Path]:
         )
         return filled(batches.as_numpy_iterator(), len(batches.file_paths), size)
 
-    return lambda: pickled(folder, read)
+    return lambda: pickled(folder / "made", read)
 
 
 def hugging_face(folder: Path, size: int) -> Callable[[], Path]:
@@ -106,7 +105,7 @@ def hugging_face(folder: Path, size: int) -> Callable[[], Path]:
             batches = ((some["image"], some["label"]) for some in images.iter(BATCH))
             return filled(batches, len(images), size)
 
-        return pickled(folder, read)
+        return pickled(folder / "made", read)
 
     return work
 
@@ -168,25 +167,15 @@ def filled(batches: Iterable, count: int, size: int) -> tuple[np.ndarray, np.nda
     return images, np.array(labels)
 
 
-def pickled(folder: Path, read: Callable[[str], tuple]) -> Path:
-    content = {split: dict(zip(("img", "label"), read(split), strict=True)) for split in SPLITS}
-    path = folder / "made" / "arrays.pkl"
+def pickled(made: Path, read: Callable[[str], tuple], splits: Iterable[str] = SPLITS) -> Path:
+    content = {split: dict(zip(("img", "label"), read(split), strict=True)) for split in splits}
+    path = made / "arrays.pkl"
     path.parent.mkdir(exist_ok=True)
     with open(path, "wb") as file:
         pickle.dump(content, file, protocol=5)
     return path
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and of those it started and saw end."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
 if __name__ == "__main__":
     name, place, side = sys.argv[1:]
-    work = PEERS[name][0](Path(place), int(side))
-    began, cpu_before = time.perf_counter(), cpu_seconds()
-    path = work()
-    seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu_before
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "path": path and str(path)}))
+    measure(PEERS[name][0](Path(place), int(side)))

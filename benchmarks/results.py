@@ -26,6 +26,7 @@ BENCHMARKS = (
     "growth",
     "refresh",
     "ingestion",
+    "jpegs",
     "many_folders",
     "training",
     "analysis",
