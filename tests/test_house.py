@@ -27,6 +27,7 @@ FLOORS = [
         "pipeline.data_folder",
         "pipeline.json_values",
         "pipeline.problem",
+        "pipeline.statistics",
     },
     {"pipeline.stage"},
     {"pipeline.artifacts"},

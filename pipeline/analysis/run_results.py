@@ -15,7 +15,9 @@ from pipeline.analysis.evaluation import Evaluation
 from pipeline.artifacts.catalog import Dataset
 from pipeline.artifacts.dataset import class_names
 from pipeline.artifacts.image_table import file_names
+from pipeline.json_values import number_in
 from pipeline.stage.text import csv_of
+from pipeline.statistics.calibration import COLDEST, tempered
 
 COLUMNS = ("file", "true", "predicted", "confidence", "true_probability")
 # In the arrays for programs, where each name takes as much room as the longest.
@@ -58,6 +60,7 @@ def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) 
         "dataset_sha256": trained.get("dataset_sha256") or task.dataset.sha256,
         "image_shape": test["img"].shape[1:],
         **metrics.score(probabilities, test["label"], names),
+        **_calibrated(probabilities, test["label"], trained),
         "trained": trained,
         "dataset_warnings": described.warnings,
         "versions": {"pipeline": constants.VERSION, "keras": version("keras")},
@@ -69,6 +72,15 @@ def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) 
     }
     report |= {"pictures": list(pictures), "predictions": list(predictions)}
     return Results(report, {**pictures, **predictions})
+
+
+def _calibrated(probabilities: np.ndarray, labels: np.ndarray, trained: dict) -> dict[str, float]:
+    """The calibration error with the temperature that validation gave, where there is one."""
+    temperature = number_in(trained, "temperature")
+    if temperature is None or temperature < COLDEST:
+        return {}
+    error = metrics.calibration_error(tempered(probabilities, temperature), labels)
+    return {"temperature": temperature, "calibration_error_with_temperature": error}
 
 
 def _as_table(
