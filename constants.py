@@ -18,6 +18,7 @@ PREDICTIONS = "predictions"
 OTHER_DATASETS = "on_other_datasets"  # in the results
 STATUS = "status"
 UNPACKED = ".unpacked"
+FEATURES = ".features"  # what a frozen part of a model makes of images, where memory is short
 UNPACKED_NEW = ".unpacked_new"  # of what prediction unpacks
 
 # Files.
@@ -38,6 +39,10 @@ IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif"),
 )
+ARCHIVE_SUFFIXES = (
+    *(".zip", ".tar", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2"),
+    *(".tgz", ".txz", ".tzst", ".tbz2", ".tbz"),
+)
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 INGESTION_RECORD = "data_ingestion_settings.pkl"
 TRAINING_RECORD = "model_training_settings.pkl"
@@ -52,6 +57,7 @@ MOST_JSON_BYTES = 2**25
 MOST_RECORD_BYTES = 2**27
 MOST_TABLE_BYTES = 2**30  # a groundtruth.csv of 10 million rows has a fifth of it
 MOST_MODEL_BYTES = 2**18
+MOST_WEIGHTS_BYTES = 2**30  # of a pretrained model; the shipped one has 2**24
 MOST_SET_BYTES = 2**16
 LAST_WORDS_BYTES = 2**14  # of the end of a training.log, which may be of any length
 # In a line of a hyperparameter set: the memory that a key takes grows with the square of its dots.
@@ -127,6 +133,10 @@ MOST_WRONG_ROWS = 10_000  # of a table, and then no further row is looked at
 MOST_MISSING = 10**6  # of a table's files, and then no further row is looked at either
 MOST_COLUMNS = 20_000  # of a table; one with a column for each class has the most
 MOST_PROBLEMS = 5  # how many problems of one raw dataset are named before "and N more"
+
+# A frozen part of a model is computed once for each image.
+FEATURE_VIEWS = 2  # where images are augmented: each as it is, and augmented in one way
+FEATURES_MEMORY = 2**30  # bytes; more than that lies on the disk meanwhile
 
 # Pictures.
 MOST_ERRORS = 25  # images in visualize_errors

@@ -6,6 +6,8 @@ PRIORITY = 10
 
 
 def build_model(input_shape, num_classes):
+    # Of larger images, as much is left for the dense layer as of those of 32 x 32.
+    larger = min(input_shape[:2]) > 32
     return Sequential(
         [
             Input(input_shape),
@@ -18,6 +20,7 @@ def build_model(input_shape, num_classes):
             layers.Conv2D(64, 3, activation="relu"),
             layers.MaxPooling2D(),
             layers.Dropout(0.25),
+            *([layers.AdaptiveAveragePooling2D(6)] if larger else []),
             layers.Flatten(),
             layers.Dense(512, activation="relu"),
             layers.Dropout(0.5),

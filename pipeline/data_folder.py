@@ -99,6 +99,14 @@ class DataFolder:
             folder.mkdir(parents=True, exist_ok=True)
 
 
+def archive_suffix(name: str) -> str:
+    """What the name of an archive ends in; "" for any other name."""
+    endings = (
+        len(suffix) for suffix in constants.ARCHIVE_SUFFIXES if name.lower().endswith(suffix)
+    )
+    return name[len(name) - max(endings, default=0) :]
+
+
 def description_path(pickle_path: Path) -> Path:
     """Where the description beside a pickle is: `<name>.json` for `<name>.pkl`."""
     return pickle_path.with_suffix(".json")

@@ -31,6 +31,7 @@ FLOORS = [
     },
     {"pipeline.stage"},
     {"pipeline.artifacts"},
+    {"pipeline.pretrained"},
     {"pipeline.images"},
     {"pipeline.tables"},
     {"pipeline.raw_data", "pipeline.training"},
@@ -43,13 +44,8 @@ FLOORS = [
 HEAVY = {
     "tensorflow": {"keras_import", "worker", "fitting"},
     "tensorboard": {"tensorboard_logs"},
-    "keras": {"keras_import", "cnn", "pure_cnn"},
-    "matplotlib": {
-        "drawing",
-        "plots",
-        "table_plots",
-        "contact_sheet",
-    },  # pictures, and what they share
+    "keras": {"keras_import", "cnn", "efficientnet_lite0", "pure_cnn"},
+    "matplotlib": {"drawing", "plots", "table_plots", "contact_sheet"},
     "pandas": {"summary_files"},
     "watchdog": {"folder_watch"},
     "honcho": set(),

@@ -16,8 +16,10 @@ from sklearn.metrics import confusion_matrix, f1_score
 import constants
 import model_analysis
 from helper import UserError, sha256_of
-from pipeline.analysis import run_results
+from pipeline.analysis import metrics, run_results
 from pipeline.analysis.evaluation import Evaluator
+from pipeline.artifacts.dataset import display_name
+from pipeline.artifacts.metadata import Report
 from testkit.checkpoints import put_checkpoint, put_copy_of_dataset
 
 pytestmark = pytest.mark.slow
@@ -46,8 +48,8 @@ def test_pictures_and_figures_appear_under_their_names(data, dataset, capsys):
         f"visualize_errors_{dataset}.pkl.png",
     ]
     said = capsys.readouterr().out
-    assert f"{dataset}: analyzed in " in said
-    assert f"test accuracy {report(data, dataset)['accuracy']:.3f}, 3 pictures" in said
+    assert f"{display_name(dataset, 'colours')}: analyzed in " in said
+    assert f"{metrics.in_words(report(data, dataset))}, 3 pictures" in said
 
 
 def test_a_checkpoint_whose_name_is_too_long_is_named_and_in_nobodys_way(data, dataset, capsys):
@@ -70,7 +72,7 @@ def test_a_checkpoint_whose_name_is_too_long_is_named_and_in_nobodys_way(data, d
 def test_it_tells_what_it_does_and_how_far_it_is(data, dataset, told):
     put_checkpoint(data, dataset, dataset)
     analyze(data)
-    doing = f"analyzing {dataset}"
+    doing = f"analyzing {display_name(dataset, 'colours')}"
     assert told[-3:] == [(doing, ""), (doing, "15 of 15 images"), ("stopped", "")]
 
 
@@ -129,6 +131,10 @@ def test_the_predictions_are_those_of_the_model_on_each_test_image(data, dataset
         ("true_probability", expected[np.arange(15), test["label"]]),
     ):
         assert [float(row[column]) for row in rows] == pytest.approx(values.tolist(), abs=2e-6)
+    said = Report.of(dataset, report(data, dataset))
+    assert f"{said.outcomes:015b}" == "".join(
+        str(int(row["true"] == row["predicted"])) for row in rows
+    )
     assert report(data, dataset)["predictions"] == [
         f"predictions_{dataset}.csv",
         f"predictions_{dataset}.npz",
@@ -361,7 +367,7 @@ def test_a_bad_checkpoint_is_named_and_does_not_stand_in_the_way(
     assert analyze(data) == 1
     said = capsys.readouterr().out
     assert sentence in said
-    assert f"{dataset}: analyzed in" in said
+    assert f"{display_name(dataset, 'colours')}: analyzed in" in said
     assert not (tmp_path / "proof").exists()
     analyze(data)
     assert sentence not in capsys.readouterr().out  # not tried again until its content changes
@@ -414,10 +420,10 @@ def test_a_checkpoint_that_cannot_be_read_for_now_stops_no_other(
     assert analyze(data) == 1
     said = capsys.readouterr().out
     assert said.count("__z__z: cannot be read: Input/output error. Make it readable.") == 1
-    assert f"{dataset}: analyzed in" in said
+    assert f"{display_name(dataset, 'colours')}: analyzed in" in said
     monkeypatch.undo()
     assert analyze(data) == 0
-    assert f"{dataset}__z__z: analyzed in" in capsys.readouterr().out
+    assert f"{display_name(dataset, 'colours')}__z__z: analyzed in" in capsys.readouterr().out
 
 
 def test_a_fault_with_one_checkpoint_stops_no_other(data, dataset, capsys, monkeypatch):
@@ -433,9 +439,9 @@ def test_a_fault_with_one_checkpoint_stops_no_other(data, dataset, capsys, monke
     monkeypatch.setattr(run_results, "draw", draw_with_a_fault)
     assert analyze(data) == 1
     said = capsys.readouterr().out
-    assert f"{dataset}__z__z: failed: ZeroDivisionError: a fault" in said
+    assert f"{display_name(dataset, 'colours')}__z__z: failed: ZeroDivisionError: a fault" in said
     assert "Traceback" in said
-    assert f"{dataset}: analyzed in" in said
+    assert f"{display_name(dataset, 'colours')}: analyzed in" in said
 
 
 @pytest.mark.parametrize("fault", [TypeError("incompatible arguments"), UserError("damaged")])
@@ -454,8 +460,8 @@ def test_a_stop_that_a_library_made_a_fault_of_is_a_stop(data, dataset, capsys, 
     (data / "model_checkpoints" / f"{dataset}__bad__x.pkl").write_bytes(b"bad")
     assert analyze(data) == 1
     said = capsys.readouterr().out
-    assert f"{dataset}: analyzed in" in said
-    assert f"{dataset}__bad__x: failed" in said
+    assert f"{display_name(dataset, 'colours')}: analyzed in" in said
+    assert f"{display_name(dataset, 'colours')}__bad__x: failed" in said
 
 
 def test_a_long_list_of_checkpoints_is_said_in_one_line_each_and_nothing_else(data, dataset, start):

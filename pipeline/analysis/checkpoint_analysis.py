@@ -13,17 +13,20 @@ from helper import (
     whole_file,
     write_json,
 )
+from pipeline.analysis import metrics
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.run_results import Results, Task, results_of
 from pipeline.artifacts.catalog import Catalog, Checkpoint
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.ledger import Ledger
-from pipeline.artifacts.metadata import AnalysisEntry, RunState
+from pipeline.artifacts.metadata import AnalysisEntry, Report, RunState
 from pipeline.stage.process import Stage
 from pipeline.stage.progress import counted
 from pipeline.stage.status import Status
 
 log = logging.getLogger(__name__)
+
+FIGURES = ("accuracy", "test_images", "no_better_than_guessing")  # of a report, in the record
 
 
 class Problems:
@@ -87,8 +90,8 @@ class Analysis:
     def analyze(self, task: Task) -> None:
         """Test one checkpoint and write all there is to see of it, the .json last."""
         began = time.monotonic()
-        log.debug("%s: started", task.run)
-        self.stage.status.update(f"analyzing {task.run}")
+        log.debug("%s: started", task.title)
+        self.stage.status.update(f"analyzing {task.title}")
         try:
             results = self._examine(task)
         except UserError as error:
@@ -104,16 +107,17 @@ class Analysis:
         except Exception as error:
             self.stage.raise_if_stopping()
             # A fault of ours or of Keras: say all, and go on with the others.
-            log.exception("%s: failed", task.run)
+            log.exception("%s: failed", task.title)
             return self._fail(task, f"{type(error).__name__}: {printable(error)[:300]}")
         self.stage.retry(lambda: self._write(results))
-        self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
+        figures = (results.report[name] for name in FIGURES)
+        self._enter(task.sha256, **_entry_of(task.run, *figures))
         self.problems.forget(task.run)
         log.info(
-            "%s: analyzed in %.1f s, test accuracy %.3f, %d pictures in %s",
-            task.run,
+            "%s: analyzed in %.1f s, %s, %d pictures in %s",
+            task.title,
             time.monotonic() - began,
-            results.report["accuracy"],
+            metrics.in_words(results.report),
             len(results.report["pictures"]),
             shown(self.data.results),
         )
@@ -121,7 +125,7 @@ class Analysis:
 
     def _fail(self, task: Task, reason: str) -> None:
         self.stage.raise_if_stopping()
-        log.error("%s: failed: %s", task.run, reason)
+        log.error("%s: failed: %s", task.title, reason)
         self.all_well = False
         self.problems.set(task.run, reason)
         self._enter(task.sha256, run=task.run, state="failed", reason=reason)
@@ -155,13 +159,13 @@ class Analysis:
                 return False
             return self.data.report(entry.run).exists()
         if entry is None:  # finished just before an earlier process died
-            self._enter(digest, **_entry_of(run, report.accuracy))
+            self._enter(digest, **_entry_of_report(report))
         return True
 
     def _analyzed_on_disk(self) -> dict[str, dict]:
         """The entry of each checkpoint that has a report, by its SHA-256."""
         return {
-            report.checkpoint_sha256: _entry_of(report.run, report.accuracy)
+            report.checkpoint_sha256: _entry_of_report(report)
             for report in self.catalog.reports.values()
         }
 
@@ -180,5 +184,12 @@ def _check_length(path: Path) -> None:
         )
 
 
-def _entry_of(run: str, accuracy: float) -> dict:
-    return {"run": run, "state": "analyzed", "accuracy": accuracy}
+def _entry_of(run: str, accuracy: float, images: int | None, guessing: bool) -> dict:
+    figures = dict(zip(FIGURES, (accuracy, images, guessing), strict=True))
+    return {"run": run, "state": "analyzed", **figures}
+
+
+def _entry_of_report(report: Report) -> dict:
+    return _entry_of(
+        report.run, report.accuracy, report.test_images, report.no_better_than_guessing
+    )

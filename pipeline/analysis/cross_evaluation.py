@@ -1,4 +1,4 @@
-"""Test each model on the datasets that it was not trained on, where its images and classes fit.
+"""Test each model on the datasets that it was not trained on, where image size and classes are the same.
 
 What the tests of a model found is in on_other_datasets/<run>.json; what is not there is still to be
 tested. So dying in between costs one test, and what is deleted drops out.
@@ -15,8 +15,16 @@ from helper import UserError, printable, remove_partials, write_json
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.leaderboard import Leaderboard, Standing
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.catalog import Catalog, Checkpoint, Dataset, Report
-from pipeline.artifacts.dataset import Kind, kind_of, load_split
+from pipeline.artifacts.catalog import (
+    Catalog,
+    Checkpoint,
+    Dataset,
+    Report,
+    columns_for,
+    cross_test_key,
+    is_own,
+)
+from pipeline.artifacts.dataset import load_split
 from pipeline.data_folder import state_of
 from pipeline.stage.process import Stage
 
@@ -50,11 +58,20 @@ class Participants:
         self.catalog, self.leaderboard = catalog, leaderboard
 
     def datasets(self) -> list[Dataset]:
-        """The oldest first. The same content under two names is one."""
-        there = [one for one in self.catalog.datasets.values() if one.name[0] not in "_."]
-        described_last = sorted(there, key=lambda one: one.kind is not None)
-        found = {one.sha256: one for one in described_last}.values()
-        by_age = sorted(found, key=lambda one: (self.catalog.time_of(one.name), one.name))
+        """The oldest first. The same content under two names is one, unless its classes are other ones.
+
+        A copy without a description is the same dataset as the original with its class names.
+        """
+        visible = [one for one in self.catalog.datasets.values() if one.name[0] not in "_."]
+        described = {one.sha256 for one in visible if one.description.class_names}
+        distinct = {
+            (one.sha256, one.description.class_names): one
+            for one in visible
+            if one.description.class_names or one.sha256 not in described
+        }
+        by_age = sorted(
+            distinct.values(), key=lambda one: (self.catalog.time_of(one.name), one.name)
+        )
         return by_age[-MOST_DATASETS:]
 
     def standings(self) -> list[Standing]:
@@ -86,7 +103,7 @@ class CrossEvaluation:
         remove_partials(self.catalog.data.results_on_other_datasets)
         self.all_well = True
         self._failed: dict[tuple[Path, ...], list] = {}  # files that are no good, in that state
-        self._kinds: dict[str, Kind] = {}  # of datasets, as their pickles say
+        self._not_as_described: list[Dataset] = []
         self._splits: dict[str, dict[str, np.ndarray]] = {}
 
     def next_test(self) -> CrossTest | None:
@@ -107,7 +124,7 @@ class CrossEvaluation:
         """Do one test and write down what it found."""
         states, accuracy = test.states(), None
         try:
-            if not self._fits(test):
+            if not self._is_as_described(test.dataset):
                 return
             accuracy = self._accuracy(test)
         except FileNotFoundError:
@@ -126,10 +143,12 @@ class CrossEvaluation:
 
     def _is_to_do(self, test: CrossTest) -> bool:
         report, dataset = test.report, test.dataset
-        kinds = dataset.kind, self._kinds.get(dataset.sha256)
         return (
-            dataset.sha256 not in (report.dataset_sha256, *self.catalog.accuracies(report))
-            and all(kind is None or kind.fits(report.kind) for kind in kinds)
+            dataset.kind is not None
+            and not is_own(report, dataset)
+            and dataset.kind.fits(self.catalog.kind_of(report))
+            and cross_test_key(report, dataset) not in self.catalog.accuracies(report)
+            and dataset not in self._not_as_described
             and not (self._failed and self._has_failed(test))
         )
 
@@ -144,18 +163,21 @@ class CrossEvaluation:
             return (test.checkpoint,)
         return test.checkpoint, test.dataset.path
 
-    def _fits(self, test: CrossTest) -> bool:
-        """As the dataset's pickle says, whether it has a description or not."""
-        kind = kind_of(self._split_of(test.dataset))
-        self._kinds[test.dataset.sha256] = kind
-        return kind.fits(test.report.kind)
+    def _is_as_described(self, dataset: Dataset) -> bool:
+        split, kind = self._split_of(dataset), dataset.kind
+        found = split["img"].shape[1:], split["class"].shape[1]
+        if kind is not None and found == (kind.image_shape, len(kind.class_names)):
+            return True
+        self._not_as_described.append(dataset)
+        return False
 
     def _accuracy(self, test: CrossTest) -> float:
         split, sha256 = self._split_of(test.dataset), test.report.checkpoint_sha256
         evaluation = self.evaluator.evaluate(
             test.checkpoint, sha256, split, lambda _: self.stage.status.heartbeat()
         )
-        predicted = evaluation.probabilities.argmax(1)
+        columns = columns_for(test.report, test.dataset)
+        predicted = evaluation.probabilities[:, columns].argmax(1)
         accuracy = float((predicted == split["label"]).mean())
         log.debug("%s: accuracy %.3f on %s", test.report.run, accuracy, test.dataset.name)
         return accuracy
@@ -175,7 +197,10 @@ class CrossEvaluation:
         content = {
             "run": report.run,
             "checkpoint_sha256": report.checkpoint_sha256,
-            "accuracies": {**self.catalog.accuracies(report), test.dataset.sha256: accuracy},
+            "accuracies": {
+                **self.catalog.accuracies(report),
+                cross_test_key(report, test.dataset): accuracy,
+            },
         }
         write_json(self.catalog.data.report_on_other_datasets(report.run), content)
 

@@ -4,11 +4,12 @@ Told from the reports on disk, so a report that comes, changes or goes changes t
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from pipeline.analysis.summary_files import SummaryFiles
 from pipeline.artifacts.catalog import Catalog, Report
+from pipeline.artifacts.dataset import display_names
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.stage.process import Stage
 from pipeline.stage.text import count, figure, percent
@@ -25,6 +26,7 @@ class Standing:
 
     dataset: str
     reports: list[Report]
+    raw_name: str = ""
 
 
 class Leaderboard:
@@ -45,15 +47,21 @@ class Leaderboard:
 
 
 def standings(catalog: Catalog) -> list[Standing]:
-    """One for each dataset, the newest first. What makes a dataset is its content, not its name."""
+    """One for each dataset, the newest first.
+
+    What makes a dataset is its content and what its classes are called, not its own name.
+    """
     groups = defaultdict(list)
     for report in catalog.reports.values():
-        groups[report.dataset_sha256].append(report)
+        groups[report.dataset_sha256, report.kind.class_names].append(report)
     found = {}
-    for sha256, reports in groups.items():
+    for identity, reports in groups.items():
         names = {report.dataset for report in reports}
         time, name = max((catalog.time_of(name), name) for name in names)
-        found[time, name, sha256] = Standing(name, sorted(reports, key=_rank))
+        raw_name = next(
+            (one for report in reports if (one := catalog.kind_of(report).raw_name)), ""
+        )
+        found[time, name, identity] = Standing(name, sorted(reports, key=_rank), raw_name)
     return [found[key] for key in sorted(found, reverse=True)]
 
 
@@ -70,6 +78,7 @@ def lines(content: list[Standing]) -> list[dict]:
     return [
         {
             "dataset": standing.dataset,
+            "dataset_name": standing.raw_name,
             "place": rank,
             "run": report.run,
             "model": report.model,
@@ -99,7 +108,7 @@ def best(content: list[Standing]) -> list[Standing]:
     """As much of it as there is room for in a picture."""
     newest = content[:MOST_DATASETS]
     return [
-        Standing(standing.dataset, standing.reports[: MOST_LINES // len(newest)])
+        replace(standing, reports=standing.reports[: MOST_LINES // len(newest)])
         for standing in newest
     ]
 
@@ -118,9 +127,10 @@ def draw(content: list[Standing]) -> bytes:
         table_plots.Column("accuracy", bar=True),
         *map(table_plots.Column, ("loss", "parameters", "seconds", "epochs", *settings)),
     ]
+    datasets = display_names({part.dataset: part.raw_name for part in shown})
     sections = [
         table_plots.Section(
-            part.dataset,
+            datasets[part.dataset],
             note(part.reports, len(whole.reports) - len(part.reports)),
             [cells(rank, report, settings) for rank, report in enumerate(part.reports, 1)],
             [[report.accuracy] for report in part.reports],

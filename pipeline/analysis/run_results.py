@@ -13,7 +13,7 @@ import constants
 from pipeline.analysis import metrics
 from pipeline.analysis.evaluation import Evaluation
 from pipeline.artifacts.catalog import Dataset
-from pipeline.artifacts.dataset import class_names
+from pipeline.artifacts.dataset import class_names, display_name, display_run
 from pipeline.artifacts.image_table import file_names
 from pipeline.json_values import number_in
 from pipeline.stage.text import csv_of
@@ -35,6 +35,11 @@ class Task:
     @property
     def run(self) -> str:
         return self.path.stem
+
+    @property
+    def title(self) -> str:
+        """The run for people."""
+        return display_run(self.run, self.dataset.name, self.dataset.description.raw_name)
 
 
 @dataclass
@@ -58,14 +63,19 @@ def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) 
         "checkpoint_sha256": task.sha256,
         "dataset": task.dataset.name,
         "dataset_sha256": trained.get("dataset_sha256") or task.dataset.sha256,
+        "raw_dataset": described.raw_dataset,
         "image_shape": test["img"].shape[1:],
+        "class_names": list(names),
         **metrics.score(probabilities, test["label"], names),
         **_calibrated(probabilities, test["label"], trained),
+        "validation_accuracy": _at_best(evaluation.history, trained.get("best_epoch")),
+        "right": _as_bits(probabilities.argmax(1) == test["label"]),
         "trained": trained,
         "dataset_warnings": described.warnings,
         "versions": {"pipeline": constants.VERSION, "keras": version("keras")},
     }
-    pictures = draw(report, evaluation.history, test, probabilities, names, files)
+    title = picture_title(task, trained)
+    pictures = draw(report, evaluation.history, test, probabilities, names, files, title)
     predictions = {
         f"predictions_{task.run}.csv": _as_table(probabilities, test["label"], names, files),
         f"predictions_{task.run}.npz": _as_arrays(probabilities, test["label"], names),
@@ -81,6 +91,18 @@ def _calibrated(probabilities: np.ndarray, labels: np.ndarray, trained: dict) ->
         return {}
     error = metrics.calibration_error(tempered(probabilities, temperature), labels)
     return {"temperature": temperature, "calibration_error_with_temperature": error}
+
+
+def _at_best(history: dict[str, list[float]], epoch: int | None) -> float | None:
+    """The validation accuracy of the weights that the checkpoint holds."""
+    values = history.get("val_accuracy", [])
+    found = values[epoch - 1] if epoch and epoch <= len(values) else np.nan
+    return float(found) if np.isfinite(found) else None
+
+
+def _as_bits(right: np.ndarray) -> str:
+    """A bit for each image, 1 where it is right, the first one first, as hexadecimal digits."""
+    return np.packbits(right).tobytes().hex()
 
 
 def _as_table(
@@ -110,6 +132,17 @@ def _as_arrays(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[st
     return buffer.getvalue()
 
 
+def picture_title(task: Task, trained: dict) -> str:
+    """The dataset, the model and the set, or of a stranger its name."""
+    model, chosen = trained.get("model"), trained.get("hyperparameter_set")
+    if not model or not chosen:
+        return task.title
+    # An edited model or set has a run of its own, whose name ends in its key.
+    _, edited, key = task.run.partition(f"__{model}__{chosen}__")
+    dataset = display_name(task.dataset.name, task.dataset.description.raw_name)
+    return f"{dataset}, {model}, {chosen}" + (f" ({key})" if edited else "")
+
+
 def draw(
     report: dict,
     history: dict[str, list[float]],
@@ -117,6 +150,7 @@ def draw(
     probabilities: np.ndarray,
     names: Sequence[str],
     files: Sequence[str],
+    title: str,
 ) -> dict[str, bytes]:
     """The pictures of one run, by file name."""
     # matplotlib takes its time, which --help should not wait for
@@ -132,7 +166,7 @@ def draw(
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     return {
         f"plot_model_{run}.pkl.png": plots.history_plot(
-            history, report["trained"].get("best_epoch"), run, about
+            history, report["trained"].get("best_epoch"), title, about
         ),
         f"visualize_errors_{run}.pkl.png": plots.errors_plot(
             test["img"][worst],
@@ -140,13 +174,13 @@ def draw(
             predicted[worst],
             confidence[worst],
             names,
-            run,
+            title,
             about,
             report["errors"],
             len(labels),
             [files[image] for image in worst] if files else [],
         ),
         f"confusion_matrix_{run}.pkl.png": plots.confusion_plot(
-            metrics.confusion_matrix(probabilities, labels), names, run, about
+            metrics.confusion_matrix(probabilities, labels), names, title, about
         ),
     }

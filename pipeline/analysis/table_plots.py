@@ -30,6 +30,7 @@ SIZE = 9.5  # points, of the text in a table
 LINE = 0.27  # inches, from one line to the next
 GAP = 0.3  # inches, between two columns
 BAR = 0.9  # inches, the bar of a share of 1
+BETWEEN = 0.16  # inches, between two groups of columns in a matrix
 CELL = 0.72  # inches, the width of a cell in a matrix
 LONGEST_NAME = 2.4  # inches; a longer cell is shortened
 LEAST_WIDTH = 7.2  # inches, of a picture
@@ -49,7 +50,8 @@ class Section:
     """Lines of cells under a heading of their own.
 
     `shares`, 0 to 1, are beside each line: a bar in a table, cells in a matrix (None: no share).
-    `own` is the column of the matrix that is marked.
+    `own` is the column of the matrix that is marked. `heading`, if any, is over this section and those
+    after it.
     """
 
     title: str
@@ -57,6 +59,7 @@ class Section:
     lines: Sequence[Sequence[str]]
     shares: Sequence[Sequence[float | None]]
     own: int | None = None
+    heading: str = ""
 
 
 def table_plot(
@@ -85,21 +88,29 @@ def matrix_plot(
     names: Sequence[str],
     sections: Sequence[Section],
     metadata: dict[str, str],
+    gaps: Sequence[int] = (),
 ) -> bytes:
-    """Sections of lines, each with a coloured cell under each of the slanted `names`, as a PNG."""
+    """Sections of lines, each with a coloured cell under each of the slanted `names`, as a PNG.
+
+    There is a gap before the columns of these numbers.
+    """
     with house_style():
         places = place_columns(columns, sections)
         names = [fit(name, LONGEST_NAME, SIZE) for name in names]
         slant = 0.71 * max(text_width(name, SIZE) for name in names) + 0.1
-        left = right_of(places) + GAP
-        width = max(left + CELL * len(names) + slant + MARGIN, LEAST_WIDTH)
+        start = right_of(places) + GAP
+        lefts = [
+            start + CELL * number + BETWEEN * sum(gap <= number for gap in gaps)
+            for number in range(len(names))
+        ]
+        width = max(lefts[-1] + CELL + slant + MARGIN, LEAST_WIDTH)
         top = (0.92 + 0.23 * len(subtitles)) * heading_scale(width) + slant
         figure = new_figure(width, top + height_of(sections) + MARGIN)
         heading(figure, title, *subtitles)
         for number, name in enumerate(names):
-            draw_slanted(figure, left + CELL * (number + 0.45), top + LINE, name)
+            draw_slanted(figure, lefts[number] + 0.45 * CELL, top + LINE, name)
         for y, section in draw_sections(figure, top, places, sections):
-            draw_cells(figure, left, y, section)
+            draw_cells(figure, lefts, y, section)
         return png(figure, metadata)
 
 
@@ -123,7 +134,8 @@ def right_of(places: list[tuple[float, float, Column]]) -> float:
 
 
 def height_of(sections: Sequence[Section]) -> float:
-    return LINE * sum(2 + len(section.lines) for section in sections) + 0.5 * LINE
+    heights = (2 + 1.3 * bool(section.heading) + len(section.lines) for section in sections)
+    return LINE * sum(heights) + 0.5 * LINE
 
 
 def draw_sections(
@@ -134,6 +146,11 @@ def draw_sections(
         put(figure, left, y, room, column.name, column.right, GREY)
     y += 1.5 * LINE
     for section in sections:
+        if section.heading:
+            room = figure.get_size_inches()[0] - 2 * MARGIN
+            box(figure, MARGIN, y - 0.06, room, 0.012, FAINT)
+            write(figure, MARGIN, y + 0.02, section.heading, room, fontsize=SIZE, color=GREY)
+            y += 1.3 * LINE
         draw_title(figure, y, section)
         y += 1.1 * LINE
         for line in section.lines:
@@ -178,15 +195,15 @@ def draw_slanted(figure: Figure, x: float, y: float, name: str) -> None:
     figure.text(x / across, 1 - y / down, name, color=INK, fontsize=SIZE, **slant)
 
 
-def draw_cells(figure: Figure, left: float, y: float, section: Section) -> None:
+def draw_cells(figure: Figure, lefts: Sequence[float], y: float, section: Section) -> None:
     y -= 0.065
     for number, shares in enumerate(section.shares):
         for column, share in enumerate(shares):
-            draw_cell(figure, left + CELL * column, y + LINE * number, share)
+            draw_cell(figure, lefts[column], y + LINE * number, share)
     if section.own is not None:
         frame = {"edgecolor": INK, "linewidth": 1.4, "fill": False}
         height = LINE * len(section.lines)
-        box(figure, left + CELL * section.own, y, CELL, height, "none", **frame)
+        box(figure, lefts[section.own], y, CELL, height, "none", **frame)
 
 
 def draw_cell(figure: Figure, x: float, y: float, share: float | None) -> None:

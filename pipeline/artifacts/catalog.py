@@ -1,11 +1,11 @@
 """Which datasets, checkpoints and reports lie in the data folder, as their descriptions say."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from helper import UserError, printable, shown
+from helper import UserError, digest_of, printable, shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import dataset_time
 from pipeline.artifacts.descriptions import Descriptions, files_in
@@ -40,6 +40,11 @@ class Dataset:
     @property
     def kind(self) -> Kind | None:
         return self.description.kind
+
+    def is_of(self, sha256: str | None, class_names: tuple[str, ...]) -> bool:
+        """Whether it is the dataset of that content and, as far as both are said, those names."""
+        names = self.description.class_names
+        return self.sha256 == sha256 and (not names or not class_names or names == class_names)
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,8 @@ class Catalog:
         name, wanted = checkpoint.dataset, checkpoint.description.dataset_sha256
         found = self.datasets.get(name)
         if found is None or wanted not in (None, found.sha256):
-            same = [dataset for dataset in self.datasets.values() if dataset.sha256 == wanted]
+            names = checkpoint.description.class_names
+            same = [one for one in self.datasets.values() if one.is_of(wanted, names)]
             if not same:
                 raise UserError(
                     f"waits for its dataset {printable(name)}, which is not in"
@@ -121,12 +127,27 @@ class Catalog:
             found = same[0]
         return found
 
+    def kind_of(self, report: Report) -> Kind:
+        """What the model of this report fits. A report of before does not name its raw dataset."""
+        kind, dataset = report.kind, self.datasets.get(report.dataset)
+        if kind.raw_name or dataset is None or dataset.sha256 != report.dataset_sha256:
+            return kind
+        return replace(kind, raw_name=dataset.description.raw_name)
+
     def accuracies(self, report: Report) -> dict[str, float]:
-        """Of the checkpoint of this report on other datasets, by their SHA-256."""
+        """Of the checkpoint of this report on other datasets, by `cross_test_key`."""
         found = self.cross_tested.get(report.run)
         if found is None or found.checkpoint_sha256 != report.checkpoint_sha256:
             return {}
         return found.accuracies
+
+    def accuracy_on(self, report: Report, dataset: Dataset) -> float | None:
+        """None where it is not known, or would not be comparable."""
+        if is_own(report, dataset):
+            return report.accuracy
+        if dataset.kind is None or not dataset.kind.fits(self.kind_of(report)):
+            return None
+        return self.accuracies(report).get(cross_test_key(report, dataset))
 
     def _look_for_datasets(self) -> dict[str, Dataset]:
         described = self._described_datasets.look()
@@ -156,6 +177,29 @@ class Catalog:
         times = {name: self.time_of(name) for name in {one.dataset for one in found}}
         by_urgency = sorted(found, key=lambda one: one.urgency)
         return sorted(by_urgency, key=lambda one: times[one.dataset], reverse=True)
+
+
+def is_own(report: Report, dataset: Dataset) -> bool:
+    """Whether this is the dataset that the model of the report was trained on."""
+    return dataset.is_of(report.dataset_sha256, report.kind.class_names)
+
+
+def columns_for(report: Report, dataset: Dataset) -> tuple[int, ...]:
+    """Which of the model's outputs stands for each class of a dataset that it fits."""
+    return dataset.kind.columns_in(report.kind) if dataset.kind else ()
+
+
+def cross_test_key(report: Report, dataset: Dataset) -> str:
+    """What a test of the report's model on a dataset that it fits is known by.
+
+    It is the dataset's SHA-256 and, where the model has the classes in another order, that order.
+    """
+    if dataset.description.class_names == report.kind.class_names:
+        return dataset.sha256
+    columns = columns_for(report, dataset)
+    if columns == tuple(range(len(columns))):
+        return dataset.sha256
+    return f"{dataset.sha256} {digest_of(columns)}"
 
 
 def _pickles(folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """A dataset pickle, as training and analysis use it: its time, and one of its splits, checked."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 import numpy as np
 
 import constants
-from helper import UserError, shown
+from helper import UserError, printable, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.metadata import DatasetDescription, Kind
+from pipeline.artifacts.metadata import DatasetDescription
 
+# A dataset's time for people, who rarely make two in a minute.
+TIMES_SHOWN = ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", constants.TIME_NAME)
+LONGEST_SHOWN = 40  # characters of the raw dataset's name
 LATEST = 253_000_000_000  # seconds: in the year 9987, the last ones that a date can hold
 
 
@@ -36,17 +40,53 @@ def time_name(taken: Iterable[str]) -> str:
     return now.strftime(constants.TIME_NAME)
 
 
+def display_name(dataset: str, raw_name: str, form: str = TIMES_SHOWN[0]) -> str:
+    """A dataset for people: `pets (2026-11-25 04:13)`; without a raw dataset's name, its own.
+
+    It is text on one line, and a raw dataset's name is cut where it is very long.
+    """
+    if not raw_name:
+        return printable(dataset)
+    time = _time_in(dataset)
+    when = time.strftime(form) if time else printable(dataset)
+    name = _short(raw_name)
+    return name if name == when else f"{name} ({when})"
+
+
+def display_names(raw_names: Mapping[str, str]) -> dict[str, str]:
+    """The same for several, by the name of their files; where it takes that to tell them apart, to the
+    second or exactly."""
+    names: dict[str, str] = {}
+    left = list(raw_names)
+    for form in TIMES_SHOWN:
+        names |= {dataset: display_name(dataset, raw_names[dataset], form) for dataset in left}
+        uses = Counter(names.values())
+        left = [dataset for dataset in left if uses[names[dataset]] > 1]
+    return names
+
+
+def display_run(run: str, dataset: str, raw_name: str) -> str:
+    """A run for people: its name, in which its dataset is called as above."""
+    if not run.startswith(dataset):
+        return printable(run)
+    return display_name(dataset, raw_name) + printable(run.removeprefix(dataset))
+
+
+def _short(name: str) -> str:
+    """Without its middle where it is very long: siblings often differ at their ends."""
+    text = printable(name)
+    if len(text) <= LONGEST_SHOWN:
+        return text
+    end = LONGEST_SHOWN // 3
+    return f"{text[: LONGEST_SHOWN - end - 1]}…{text[-end:]}"
+
+
 @lru_cache(maxsize=100_000)
 def _time_in(name: str) -> datetime | None:
     try:
         return datetime.strptime(name, constants.TIME_NAME)
     except ValueError:
         return None
-
-
-def kind_of(split: dict[str, np.ndarray]) -> Kind:
-    """As far as a split says: it has no class names."""
-    return Kind(split["img"].shape[1:], tuple(map(str, range(split["class"].shape[1]))))
 
 
 def class_names(count: int, *described: Sequence[str]) -> list[str]:

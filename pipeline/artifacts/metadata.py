@@ -6,12 +6,13 @@ project writes, counts as not said. No reader raises, whatever a file holds.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 import constants
 from helper import UnusableFile, read_file
 from pipeline.artifacts.hyperparameters import SETTINGS
-from pipeline.data_folder import description_path
+from pipeline.data_folder import archive_suffix, description_path
 from pipeline.json_values import (
     file_name_in,
     is_number,
@@ -66,21 +67,42 @@ def said_in(path: Path) -> dict:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a dataset's images and classes are like: what a model has to fit."""
+    """What a dataset's images and classes are like: what a model has to fit.
+
+    `class_names` are the numbers from 0, where the classes have no names. `raw_name` is the name of the
+    raw dataset, "" where it has none.
+    """
 
     image_shape: tuple[int, ...]
-    class_names: tuple[str, ...]  # the numbers from 0, where the classes have no names
+    class_names: tuple[str, ...]
+    raw_name: str = ""
+
+    @cached_property
+    def are_numbered(self) -> bool:
+        return set(self.class_names) == set(map(str, range(len(self.class_names))))
+
+    @cached_property
+    def comparable(self) -> tuple | None:
+        """What comparable kinds have alike; None for what is comparable with nothing.
+
+        Numbers say nothing of what they stand for: the digits and the garments of two well-known
+        datasets are both 0 to 9. So they count as the same only in a raw dataset of the same name.
+        """
+        names = frozenset(self.class_names)
+        if not names or len(names) < len(self.class_names):
+            return None
+        if self.are_numbered:
+            return (self.image_shape, names, self.raw_name) if self.raw_name else None
+        return self.image_shape, names
 
     def fits(self, other: "Kind") -> bool:
-        """Whether a model for the one can be tested on the other."""
-        numbers = tuple(map(str, range(len(self.class_names))))
-        return self.image_shape == other.image_shape and (
-            self.class_names == other.class_names
-            or (
-                len(self.class_names) == len(other.class_names)
-                and numbers in (self.class_names, other.class_names)
-            )
-        )
+        """Whether the accuracy of a model for the one, on images of the other, means anything."""
+        return self.comparable is not None and self.comparable == other.comparable
+
+    def columns_in(self, model: "Kind") -> tuple[int, ...]:
+        """For each class of this kind the number that a `model`, which it fits, has for it."""
+        numbers = {name: number for number, name in enumerate(model.class_names)}
+        return tuple(numbers[name] for name in self.class_names)
 
 
 def preparation_in(said: dict, key: str = "preparation") -> dict:
@@ -135,10 +157,22 @@ class DatasetDescription:
     def beside(cls, dataset: Path) -> "DatasetDescription":
         return cls.of(said_in(description_path(dataset)))
 
-    @property
+    @cached_property
+    def raw_name(self) -> str:
+        return raw_name_in(self.raw_dataset)
+
+    @cached_property
     def kind(self) -> Kind | None:
         size = self.image_size
-        return Kind((size, size, 3), self.class_names) if self.class_names and size else None
+        if not self.class_names or not size:
+            return None
+        return Kind((size, size, 3), self.class_names, self.raw_name)
+
+
+def raw_name_in(raw_dataset: str | None) -> str:
+    """The name that somebody gave the raw dataset at that path, without the ending of an archive."""
+    name = (raw_dataset or "").rpartition("/")[2]
+    return "" if name == constants.RAW_DATASETS else name.removesuffix(archive_suffix(name))
 
 
 @dataclass(frozen=True)
@@ -149,6 +183,7 @@ class CheckpointDescription:
     key: str | None
     dataset: str | None
     dataset_sha256: str | None
+    class_names: tuple[str, ...]
     model: str | None
     hyperparameter_set: str | None
     priorities: tuple[float, float]  # of the model and of the set, when it was trained
@@ -157,7 +192,6 @@ class CheckpointDescription:
     epochs: int | None
     accuracy: float | None  # in validation, where there was one
     validated: bool
-    class_names: tuple[str, ...]
     input_size: tuple[int, ...]  # height and width of the images that the model takes
     preparation: dict  # how each image becomes that input
 
@@ -170,6 +204,7 @@ class CheckpointDescription:
             text_in(run, "key"),
             text_in(run, "dataset"),
             text_in(run, "dataset_sha256"),
+            names_in(run, "class_names"),
             text_in(run, "model"),
             text_in(run, "hyperparameter_set"),
             (
@@ -181,7 +216,6 @@ class CheckpointDescription:
             whole_in(run, "epochs"),
             share_in(metrics, "val_accuracy" if validated else "accuracy"),
             validated,
-            names_in(run, "class_names"),
             tuple(
                 side for side in list_in(table_in(run, "input"), "image_size") if type(side) is int
             ),
@@ -211,6 +245,13 @@ class Report:
     epochs: int | None
     settings: dict[str, str | float]
     kind: Kind
+    outcomes: int | None  # a bit for each test image, 1 where it is right
+    validation_accuracy: float | None
+    balanced_accuracy: float | None
+    macro_f1: float | None
+    class_ratio: float | None  # test images of the largest class to those of the smallest
+    guessing_accuracy: float | None  # of always the largest class
+    no_better_than_guessing: bool
 
     @classmethod
     def of(cls, run: str, said: dict) -> "Report | None":
@@ -239,19 +280,47 @@ class Report:
             # Those that make a difference to the training, in their usual order.
             {name: settings[name] for name in SETTINGS if name != "priority" and name in settings},
             _kind_of_tested(said),
+            _outcomes_in(said),
+            share_in(said, "validation_accuracy"),
+            share_in(said, "balanced_accuracy"),
+            share_in(said, "macro_f1"),
+            number_in(said, "class_ratio"),
+            share_in(table_in(said, "largest_class"), "accuracy"),
+            said.get("no_better_than_guessing") is True,
         )
 
 
 def _kind_of_tested(report: dict) -> Kind:
-    classes = [one for one in list_in(report, "classes") if isinstance(one, dict)]
+    """As a report says; one of before names the classes only together with their figures."""
+    figures = [one for one in list_in(report, "classes") if isinstance(one, dict)]
+    names = names_in(report, "class_names") or names_of([one.get("class") for one in figures])
     shape = list_in(report, "image_shape")
     is_shape = all(type(length) is int for length in shape)
-    return Kind(tuple(shape) if is_shape else (), names_of([one.get("class") for one in classes]))
+    raw_name = raw_name_in(text_in(report, "raw_dataset"))
+    return Kind(tuple(shape) if is_shape else (), names, raw_name)
+
+
+def _outcomes_in(report: dict) -> int | None:
+    """None where the bits are not as many as the test images, or those that are 1 not as many as said."""
+    text, images, errors = (
+        text_in(report, "right"),
+        whole_in(report, "test_images"),
+        whole_in(report, "errors"),
+    )
+    if text is None or images is None or errors is None:
+        return None
+    try:
+        packed = bytes.fromhex(text)
+    except ValueError:
+        return None
+    bits = int.from_bytes(packed) >> (-images % 8)
+    fits = len(packed) == -(-images // 8) and bits.bit_count() == images - errors
+    return bits if fits else None
 
 
 @dataclass(frozen=True)
 class CrossTested:
-    """What tests of one checkpoint on other datasets found: accuracies, by the dataset's SHA-256."""
+    """What tests of one checkpoint on other datasets found: accuracies, by `cross_test_key`."""
 
     checkpoint_sha256: str | None
     accuracies: dict[str, float]
@@ -316,11 +385,19 @@ class AnalysisEntry:
     run: str | None
     reason: str
     accuracy: float | None
+    test_images: int | None
+    no_better_than_guessing: bool
 
     @classmethod
     def of(cls, said: dict) -> "AnalysisEntry":
-        reason, accuracy = text_in(said, "reason") or "", share_in(said, "accuracy")
-        return cls(state_in(said, "state"), file_name_in(said, "run"), reason, accuracy)
+        return cls(
+            state_in(said, "state"),
+            file_name_in(said, "run"),
+            text_in(said, "reason") or "",
+            share_in(said, "accuracy"),
+            whole_in(said, "test_images"),
+            said.get("no_better_than_guessing") is True,
+        )
 
 
 def state_in(content: dict, key: str) -> RunState | None:

@@ -20,12 +20,10 @@ from helper import UnusableFile, open_regular, printable
 from pipeline.archive_formats.member import FILE, FOLDER, Member, Refused
 from pipeline.archive_formats.tar_reader import read_tar
 from pipeline.archive_formats.zip_reader import BEGINNINGS, read_zip, zip_content
+from pipeline.data_folder import archive_suffix
 from pipeline.problem import Problem, RawDatasetError
 from pipeline.raw_data.litter import is_litter
 
-NAME = re.compile(
-    r".+\.(zip|tar|tar\.(gz|xz|zst|bz2)|tgz|txz|tzst|tbz2?)", re.IGNORECASE | re.DOTALL
-)
 CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 DRIVE = re.compile(r"[A-Za-z]:")
 MOST_SHOWN = 200  # characters of a member's name
@@ -41,7 +39,7 @@ Progress = Callable[[int], object]
 
 def is_archive(name: str) -> bool:
     """Whether a file of this name is one; its content then says of which format."""
-    return NAME.fullmatch(name) is not None
+    return 0 < len(archive_suffix(name)) < len(name)
 
 
 def unpack(archive: Path, into: Path, progress: Progress = lambda files: None) -> None:

@@ -2,12 +2,13 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+import constants
 from helper import UserError
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
@@ -289,21 +290,26 @@ class Batches:
         self.images, self.classes = split["img"], split["class"]
         self.order = self.indices = indices
         self.size, self.settings, self.epoch = size, settings, 0
+        self.views = split.get("views", 0)  # of features, which are there already
 
     def begin(self, epoch: int) -> None:
         self.epoch = epoch
         draw = np.random.default_rng([self.settings.seed, epoch])
         self.order = draw.permutation(self.indices)
+        if self.views > 1:
+            views = draw.integers(self.views, size=len(self.order))
+            self.order = self.order + views * len(self.classes)
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self.order[index * self.size : (index + 1) * self.size]
-        if self.settings and _augments(self.settings):
+        classes = self.classes[chosen % len(self.classes)]
+        if self.settings and not self.views and _augments(self.settings):
             draw = np.random.default_rng([self.settings.seed, self.epoch, index])
-            return _augmented(self.images, chosen, self.settings, draw), self.classes[chosen]
-        return self.images[chosen], self.classes[chosen]
+            return _augmented(self.images, chosen, self.settings, draw), classes
+        return self.images[chosen], classes
 
     def to_read(self) -> object:
         """As TensorFlow reads them: the next two are drawn while it computes with one.
@@ -324,6 +330,23 @@ class Batches:
         options = tf.data.Options()
         options.autotune.enabled = False
         return tf.data.Dataset.range(len(self)).map(drawn).prefetch(2).with_options(options)
+
+
+def views_of(
+    images: np.ndarray, settings: Settings, size: int
+) -> Iterator[tuple[np.ndarray, range]]:
+    """The images as they are, and then each augmented, in batches of `size` with their numbers."""
+    for view in range(view_count(settings)):
+        for first in range(0, len(images), size):
+            chosen = np.arange(first, min(first + size, len(images)))
+            draw = np.random.default_rng([settings.seed, view, first])
+            batch = _augmented(images, chosen, settings, draw) if view else images[chosen]
+            before = view * len(images) + first
+            yield batch, range(before, before + len(batch))
+
+
+def view_count(settings: Settings) -> int:
+    return min(constants.FEATURE_VIEWS, settings.epochs) if _augments(settings) else 1
 
 
 def _augments(settings: Settings) -> bool:

@@ -79,7 +79,7 @@ class LocalWorkers:
                     yield process, report
 
     def _say_status(self) -> None:
-        names = ", ".join(process.job["name"] for process in self.running)
+        names = ", ".join(process.progress.title for process in self.running)
         so_far = ", ".join(process.progress.so_far() for process in self.running)
         tasks = [process.progress.task() for process in self.running]
         self.status.update(f"training {names}", so_far, tasks)
@@ -166,6 +166,7 @@ class Progress:
 
     def __init__(self, job: dict):
         self.name, self.epochs = job["name"], job["description"]["settings"]["epochs"]
+        self.title = job.get("title") or self.name
         self.epoch, self.bar, self.since = 0, None, now()
         self.step = self.first_step = 0
         self.steps: int | None = None  # not known before it is fitted
@@ -178,9 +179,9 @@ class Progress:
             self.step = self.first_step = done
             self.bar = progress_bar(self.steps, "training", " steps", done)
             if done:
-                log.info("%s: goes on after epoch %d of %d", self.name, self.epoch, self.epochs)
+                log.info("%s: goes on after epoch %d of %d", self.title, self.epoch, self.epochs)
         elif report["event"] == "trouble":
-            log.error("%s: %s", self.name, report["text"])
+            log.error("%s: %s", self.title, report["text"])
         elif report["event"] in ("step", "epoch"):
             self._advance(report)
 
@@ -193,7 +194,7 @@ class Progress:
             figures = {name: round(value, 4) for name, value in report["figures"].items()}
             accuracy = figures.get("val_accuracy", figures.get("accuracy"))
             self.bar.set_postfix_str(f"accuracy {accuracy:.3f}", refresh=False)
-            log.debug("%s: epoch %d of %d: %s", self.name, self.epoch, self.epochs, figures)
+            log.debug("%s: epoch %d of %d: %s", self.title, self.epoch, self.epochs, figures)
 
     def so_far(self) -> str:
         return f"epoch {self._current_epoch()} of {self.epochs}"
@@ -211,7 +212,7 @@ class Progress:
         )
 
     def interrupted(self) -> str:
-        return f"{self.name} was in {self.so_far()} and goes on from there"
+        return f"{self.title} was in {self.so_far()} and goes on from there"
 
     def close(self) -> None:
         if self.bar is not None:

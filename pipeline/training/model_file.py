@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import pickle
+import re
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -30,7 +32,17 @@ def build(path: Path, input_shape: tuple[int, ...], num_classes: int) -> object:
         raise UserError(
             f"{name} has no build_model(input_shape, num_classes). Copy the example in models/README.md."
         )
-    model = _with_input(build_model(input_shape, num_classes), input_shape, name)
+    try:
+        built = build_model(input_shape, num_classes)
+    except Exception as error:  # Keras raises no other than this one
+        if not (failed := re.search(r"URL fetch failure on (\S+?):? ", str(error))):
+            raise
+        home = Path(os.environ.get("KERAS_HOME") or "~/.keras") / "models"
+        raise UserError(
+            f"{name}: its weights could not be downloaded. Get {printable(failed[1])} by hand, and put"
+            f" it into {home}."
+        ) from None
+    model = _with_input(built, input_shape, name)
     shape = getattr(model, "output_shape", None)
     if shape != (None, num_classes):
         found = f"a model with output shape {shape}" if shape else f"a {type(model).__name__}"

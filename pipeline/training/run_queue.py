@@ -21,7 +21,7 @@ from typing import TypeVar
 import constants
 from helper import UserError, digest_of, read_file, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import dataset_time
+from pipeline.artifacts.dataset import dataset_time, display_run
 from pipeline.artifacts.hyperparameters import Settings, read_hyperparameters
 from pipeline.artifacts.metadata import DatasetDescription, read_json
 from pipeline.data_folder import CLOCK_TICK, DataFolder, description_path, file_state
@@ -29,6 +29,8 @@ from pipeline.stage.text import cannot_read
 
 # A line of a model file that says its priority and nothing else.
 PRIORITY_LINE = re.compile(rb"^PRIORITY[ \t]*=[ \t]*-?\d+[ \t]*(#.*)?\r?\n", re.MULTILINE)
+
+SAID_BY_MODELS = {"PRIORITY", "SMALLEST_IMAGE", "LARGEST_IMAGE"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class DatasetFile(InputFile):
     class_names: tuple[str, ...] = ()
     validation: str | None = None  # what the given part of a dataset for validation is known by
     images: int | None = None
+    image_size: int | None = None  # None where nothing says it
+    raw_name: str = ""
 
     @property
     def content(self) -> tuple:
@@ -70,6 +74,20 @@ class DatasetFile(InputFile):
 @dataclass(frozen=True)
 class ModelFile(InputFile):
     priority: int = 0
+    smallest: int = 0
+    largest: int | None = None
+
+    def takes(self, dataset: DatasetFile) -> bool:
+        size = dataset.image_size
+        return size is None or self.smallest <= size <= (self.largest or size)
+
+    def why_not(self, dataset: DatasetFile) -> str:
+        too_small = dataset.image_size < self.smallest
+        limit = f"from {self.smallest}" if too_small else f"up to {self.largest}"
+        return (
+            f"{dataset.name}: not trained with {self.name}, which takes images {limit} pixels; these"
+            f" have {dataset.image_size}"
+        )
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,10 @@ class Run:
         end = f"__{self.key[:8]}"
         return _for_a_file(self.plain_name, end), _for_a_file(self.long_name + end, end)
 
+    def display(self, name: str) -> str:
+        """The run for people, where that is the name of its checkpoint."""
+        return display_run(name, self.dataset.name, self.dataset.raw_name)
+
     def name_in(self, checkpoints: Path) -> str:
         """The name for its checkpoint, so that none is ever overwritten."""
         plain, own = self.names
@@ -143,7 +165,8 @@ def _for_a_file(name: str, end: str) -> str:
 class RunQueue:
     """The product of the three folders, seen afresh at each look.
 
-    `refused` holds, after a look, a sentence for each file that cannot take part, by the file.
+    After a look, `refused` holds a sentence for each file that cannot take part, by the file, and
+    `left_out` one for each dataset and model whose sizes do not suit each other.
     """
 
     def __init__(
@@ -157,6 +180,7 @@ class RunQueue:
         # By folder, the names that take part; all, where a folder is not there.
         self.only = only or {}
         self.refused: dict[str, str] = {}
+        self.left_out: list[str] = []
         self._read: dict[str, tuple[list, InputFile | str]] = {}
         self._product: tuple = ()
         self._runs: list[Run] = []
@@ -183,6 +207,12 @@ class RunQueue:
                 Run(dataset, *pair)
                 for _, of_one_time in groupby(newest_first, key=attrgetter("time"))
                 for pair, dataset in product(pairs, list(of_one_time))
+                if pair[0].takes(dataset)
+            ]
+            self.left_out = [
+                model.why_not(dataset)
+                for dataset, model in product(newest_first, _distinct(models))
+                if not model.takes(dataset)
             ]
         return self._runs
 
@@ -231,13 +261,21 @@ class RunQueue:
         digest = said.sha256 or safe_pickle.digest(path)
         changed = path.stat().st_mtime
         validation, images = said.validation_sha256, said.train_images
-        return DatasetFile(path, digest, changed, said.class_names, validation, images)
+        names, size = said.class_names, said.image_size
+        return DatasetFile(path, digest, changed, names, validation, images, size, said.raw_name)
 
     def _model(self, path: Path) -> ModelFile:
         content = read_file(path, constants.MOST_MODEL_BYTES)
         # How soon it is its turn is no reason to train again.
         rest = PRIORITY_LINE.sub(b"", content) if content.count(b"PRIORITY") == 1 else content
-        return ModelFile(path, hashlib.sha256(rest).hexdigest(), _priority(path, content))
+        numbers = _whole_numbers(path, content)
+        return ModelFile(
+            path,
+            hashlib.sha256(rest).hexdigest(),
+            numbers.get("PRIORITY", 0),
+            numbers.get("SMALLEST_IMAGE", 0),
+            numbers.get("LARGEST_IMAGE"),
+        )
 
     def _hyperparameter_set(self, path: Path) -> HyperparameterSet:
         settings = read_hyperparameters(path)
@@ -292,28 +330,36 @@ def _named(datasets: list[DatasetFile]) -> list[DatasetFile]:
     ]
 
 
-def _priority(path: Path, content: bytes) -> int:
-    """PRIORITY = <int> in a model file, read without running the file."""
+def _whole_numbers(path: Path, content: bytes) -> dict[str, int]:
+    """What a model file says of itself, read without running the file."""
     try:
         tree = ast.parse(content)
-        values = [statement.value for statement in tree.body if _assigns_priority(statement)]
-        value = ast.literal_eval(values[-1]) if values else 0
     except SyntaxError as error:
         line = f", line {error.lineno}" if error.lineno else ""
         raise UserError(f"{shown(path)}{line} is not Python ({error.msg}). Correct it.") from None
-    except (ValueError, TypeError, RecursionError, MemoryError):
-        value = None
-    if type(value) is not int:
+    except (ValueError, RecursionError, MemoryError):
         raise UserError(
             f"{shown(path)}: its PRIORITY is no whole number. Write PRIORITY = 0 or another."
-        )
-    return value
+        ) from None
+    numbers = {}
+    for statement in tree.body:
+        for name in SAID_BY_MODELS & _assigned(statement):
+            try:
+                value = ast.literal_eval(statement.value)
+            except (ValueError, TypeError, RecursionError, MemoryError):
+                value = None
+            if type(value) is not int:
+                raise UserError(
+                    f"{shown(path)}: its {name} is no whole number. Write {name} = 0 or another."
+                )
+            numbers[name] = value
+    return numbers
 
 
-def _assigns_priority(statement: ast.stmt) -> bool:
+def _assigned(statement: ast.stmt) -> set[str]:
     targets = (
         statement.targets
         if isinstance(statement, ast.Assign)
         else [getattr(statement, "target", None)]
     )
-    return any(isinstance(target, ast.Name) and target.id == "PRIORITY" for target in targets)
+    return {target.id for target in targets if isinstance(target, ast.Name)}

@@ -10,9 +10,12 @@ from heapq import heapreplace
 from pathlib import Path
 
 from helper import open_regular, printable
+from pipeline.artifacts.dataset import display_name, display_names
 from pipeline.artifacts.ledger import Entry, LedgerReader
 from pipeline.artifacts.metadata import AnalysisEntry, RunState, TrainingEntry
 from pipeline.data_folder import DataFolder, FileState, run_folder, state_of, training_log
+from pipeline.statistics.class_metrics import GUESSING
+from pipeline.statistics.intervals import accuracy_interval, with_interval
 from pipeline.training import training_state
 from pipeline.training.run_queue import Run
 
@@ -38,10 +41,16 @@ class Row:
     eta: float | None = None
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
+    test_interval: tuple[float, float] | None = None  # of 95 %
+    test_images: int | None = None
+    no_better_than_guessing: bool = False
     reason: str = ""  # why it failed
+    dataset_name: str = ""  # of the raw dataset that it was made from
+    dataset_time: str = ""
 
     def cells(self) -> tuple[str, ...]:
-        names = map(printable, (self.dataset, self.model, self.hyperparameter_set))
+        dataset = display_name(self.dataset, self.dataset_name)
+        names = dataset, printable(self.model), printable(self.hyperparameter_set)
         priority = f"{self.model_priority}/{self.set_priority}"
         epochs = f"{self.epochs_done}/{self.epochs}"
         eta = "" if self.eta is None else in_words(self.eta)
@@ -52,10 +61,16 @@ class Row:
             case RunState.FAILED:
                 return printable(self.reason)
             case RunState.ANALYZED:
-                return _figure("test accuracy", self.test_accuracy)
+                return self._tested()
             case RunState.TRAINED:
                 return _figure("validation accuracy", self.validation_accuracy)
         return ""
+
+    def _tested(self) -> str:
+        if self.test_accuracy is None:
+            return ""
+        text = f"test accuracy {with_interval(self.test_accuracy, self.test_images)}"
+        return text + (", " + GUESSING if self.no_better_than_guessing else "")
 
 
 class RunTable:
@@ -141,6 +156,8 @@ class RunTable:
             RunState.WAITING,
             0,
             run.hyperparameters.settings.epochs,
+            dataset_name=run.dataset.raw_name,
+            dataset_time=run.dataset.time.isoformat(" ", "microseconds"),
         )
         self._unfinished.discard(number)
         if entry.state is RunState.FAILED:
@@ -260,6 +277,11 @@ def _rate(entry: TrainingEntry | None) -> float | None:
 def _add_analysis(row: Row, entry: AnalysisEntry | None) -> None:
     if entry and entry.state is RunState.ANALYZED:
         row.state, row.test_accuracy = RunState.ANALYZED, entry.accuracy
+        row.test_images, row.no_better_than_guessing = (
+            entry.test_images,
+            entry.no_better_than_guessing,
+        )
+        row.test_interval = accuracy_interval(entry.accuracy, entry.test_images)
     elif entry and entry.state is RunState.FAILED:
         row.state, row.reason = RunState.FAILED, entry.reason
 
@@ -281,7 +303,8 @@ def is_locked(path: Path) -> bool:
 
 
 def as_text(table: list[Row]) -> str:
-    return aligned([HEAD, *(row.cells() for row in table)])
+    names = display_names({row.dataset: row.dataset_name for row in table})
+    return aligned([HEAD, *((names[row.dataset], *row.cells()[1:]) for row in table)])
 
 
 def aligned(lines: list[tuple[str, ...]]) -> str:

@@ -115,6 +115,7 @@ class Scheduler:
         self.all_well = True
         self.seconds_per_look = 0.0
         self._problems: list[str] = []
+        self._left_out: set[str] = set()
         self.record.remove_leftovers()
         if options.retry_failed:
             self.record.forget_failed()
@@ -164,18 +165,19 @@ class Scheduler:
 
     def _record(self, run: Run, name: str, outcome: dict) -> None:
         adopted = self.stage.retry(lambda: self.record.adopt(run))
+        title = run.display(name)
         match outcome["event"]:
             case "trained":
-                log.info("%s: trained in %.1f s%s", name, outcome["seconds"], _accuracy(outcome))
+                log.info("%s: trained in %.1f s%s", title, outcome["seconds"], _accuracy(outcome))
             case "failed" if adopted:  # it died with nothing left to do but to say so
-                log.info("%s: trained", name)
+                log.info("%s: trained", title)
             case "failed":
-                log.error("%s: failed: %s", name, outcome["reason"])
+                log.error("%s: failed: %s", title, outcome["reason"])
                 self.record.enter(run, state="failed", name=name, reason=outcome["reason"])
             case "paused":
-                log.info("%s: paused after epoch %d for a newer dataset", name, outcome["epoch"])
+                log.info("%s: paused after epoch %d for a newer dataset", title, outcome["epoch"])
             case "retry_later":  # not the run's fault: it is tried again, if it is still there
-                log.error("%s: %s", name, outcome["reason"])
+                log.error("%s: %s", title, outcome["reason"])
                 if self.stage.once:
                     raise UserError(outcome["reason"])
                 time.sleep(constants.RETRY)
@@ -184,7 +186,8 @@ class Scheduler:
         name = run.name_in(self.data.checkpoints)
         count = run.dataset.images
         images = "" if count is None else f"{count:,} images, "
-        log.info("%s: started (%s%d epochs)", name, images, run.hyperparameters.settings.epochs)
+        epochs = run.hyperparameters.settings.epochs
+        log.info("%s: started (%s%d epochs)", run.display(name), images, epochs)
         share = devices.assign([process.job for process in self.processes.running], self.slots)
         job = job_of(run, self.data.checkpoint(name))
         self.processes.start(run, job | share)
@@ -205,12 +208,17 @@ class Scheduler:
             if problem not in self._problems:
                 log.error("%s", problem)
         self._problems = list(self.queue.problems)
+        for sentence in self.queue.left_out:
+            if sentence not in self._left_out:
+                log.info("%s", sentence)
+        self._left_out = set(self.queue.left_out)
 
 
 def job_of(run: Run, checkpoint: Path) -> dict:
     """What the process that trains `run` has to know."""
     return {
         "name": checkpoint.stem,
+        "title": run.display(checkpoint.stem),
         "dataset": str(run.dataset.path),
         "model": str(run.model.path),
         "checkpoint": str(checkpoint),

@@ -30,6 +30,7 @@ from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.data_folder import description_path, image_table_path, run_folder, training_log
 from pipeline.images.splitting import alike, hold_out
+from pipeline.pretrained import features, frozen_layers
 from pipeline.problem import Problem
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
@@ -54,6 +55,7 @@ class Job:
     lock: LockFile | None = None  # the stage's
     threads: int = 0  # of its own; 0: TensorFlow's choice
     gpu: str = ""
+    title: str = ""  # of the run, for people
 
     @cached_property
     def settings(self) -> Settings:
@@ -143,7 +145,8 @@ class TrainingJob:
         described = DatasetDescription.beside(Path(job.dataset))
         fitted, held_out = fit_and_validate(Path(job.dataset), split, described, settings)
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
-        fit = fitting.Fit(model, settings, len(fitted))
+        parts = frozen_layers.parts(model)
+        fit = fitting.Fit(parts[1] if parts else model, settings, len(fitted))
         self.steps = fit.steps
         try:
             resumed = self._resume(fit)
@@ -152,6 +155,8 @@ class TrainingJob:
             training_state.forget(job.folder)
             return self.train()
         self._begin(fit, resumed)
+        if parts:
+            split = in_features(parts[0], split, self)
         if not fit.run(split, fitted, held_out, self):
             return self.report(event="paused", epoch=fit.epochs_done)
         run = {
@@ -213,9 +218,8 @@ class TrainingJob:
         return self.before + time.monotonic() - self._began
 
     def _log_hyperparameters(self) -> None:
-        names = {
-            key: self.job.description[key] for key in ("dataset", "model", "hyperparameter_set")
-        }
+        chosen = "dataset", "model", "hyperparameter_set"
+        names = {key: self.job.description[key] for key in chosen}
         settings = self.job.settings.as_plain()
         del settings["priority"]
         tensorboard_logs.cut_back(self.logs, {})
@@ -243,6 +247,21 @@ class TrainingJob:
                 raise
 
         retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
+
+
+def in_features(frozen: object, split: dict[str, np.ndarray], training: TrainingJob) -> dict:
+    """The split with what the frozen part of a model makes of its images in their stead."""
+    images, settings = split["img"], training.job.settings
+    views = fitting.view_count(settings)
+    folder = Path(training.job.checkpoint).parent.parent / constants.FEATURES
+    kept: list[np.ndarray] = []
+    training.keep_writing(
+        lambda: kept.append(features.room_for(frozen, views * len(images), folder))
+    )
+    for batch, numbers in fitting.views_of(images, settings, features.BATCH):
+        kept[0][numbers.start : numbers.stop] = features.of(frozen, batch)
+        training.batch_done(0, -1)
+    return {**split, "img": kept[0], "views": views}
 
 
 def clear_logs(logs: Path) -> None:

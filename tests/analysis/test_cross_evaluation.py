@@ -15,6 +15,7 @@ from pipeline.analysis.cross_evaluation import CrossEvaluation
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.analysis.leaderboard import Leaderboard
 from pipeline.analysis.models_by_datasets import ModelsByDatasets
+from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.catalog import Catalog
 from pipeline.artifacts.metadata import read_json
 from pipeline.stage.process import Stage
@@ -189,12 +190,65 @@ def test_a_model_is_not_tested_on_what_it_does_not_fit(data, three, other, capsy
     assert "error" not in capsys.readouterr().out
 
 
-def test_classes_without_names_fit_any_of_their_number(data, three):
+def test_numbers_are_comparable_only_within_a_raw_dataset_of_one_name(data, three):
+    first = ingest(data, "numbers", names=False, seed=5)
+    shutil.rmtree(data / "raw_dataset" / "numbers")
+    second = ingest(data, "numbers", names=False, seed=6)
+    ingest(data, "garments", names=False, seed=7)
+    put_copy_of_dataset(data, first, "dropped in")
+    put_checkpoint(data, f"{first}__m__s", first)
+    put_checkpoint(data, f"{three[0]}__m__s", three[0])
+    assert analyze(data) == 0
+    assert set(accuracy_on(data, f"{first}__m__s")) == {second}
+    assert set(accuracy_on(data, f"{three[0]}__m__s")) == set(three[1:])
+
+
+def test_classes_in_another_order_are_matched_by_their_names(data, three):
     put_one_checkpoint_each(data, three[:1])
-    numbered = ingest(data, "numbers", names=False, seed=5)
-    put_copy_of_dataset(data, three[1], "dropped in")
     analyze(data)
-    assert set(accuracy_on(data, f"{three[0]}__m__s")) == {*three[1:], numbered, "dropped in"}
+    run, path = f"{three[0]}__m__s", data / "dataset" / f"{three[1]}.pkl"
+    expected = accuracy_on(data, run)[three[1]]
+    with open(path, "rb") as file:
+        content = pickle.load(file)
+    order = [2, 0, 1]  # the new number of each class
+    for split in content.values():
+        split["label"] = np.array(order)[split["label"]]
+        split["class"] = np.eye(3, dtype=np.float32)[split["label"]]
+    description = read_json(path.with_suffix(".json"))
+    names = [name for _, name in sorted(zip(order, description["class_names"], strict=True))]
+    safe_pickle.publish(
+        data / "dataset" / "permuted.pkl", content, {**description, "class_names": names}
+    )
+    assert analyze(data) == 0
+    assert matrix(data).loc[three[0], "permuted"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_content_with_other_class_names_is_two_datasets(data, three):
+    put_one_checkpoint_each(data, three[:1])
+    path = data / "dataset" / f"{three[0]}.pkl"
+    for name in ("translated", "exchanged"):
+        shutil.copy(path, data / "dataset" / f"{name}.pkl")
+    description = read_json(path.with_suffix(".json"))
+    others = {"translated": ["azul", "rojo", "verde"], "exchanged": ["green", "red", "blue"]}
+    for name, names in others.items():
+        write_json(data / "dataset" / f"{name}.json", {**description, "class_names": names})
+    assert analyze(data) == 0
+    own = matrix(data).loc[three[0], three[0]]
+    assert "translated" not in matrix(data)
+    assert matrix(data).loc[three[0], "exchanged"] == pytest.approx(
+        exchanged_accuracy(data, f"{three[0]}__m__s", three[0]), abs=1e-6
+    )
+    assert matrix(data).loc[three[0], "exchanged"] != own
+
+
+def exchanged_accuracy(data, run, dataset):
+    """Of a model whose outputs for blue, green, red are compared with labels of green, red, blue."""
+    with open(data / "model_checkpoints" / f"{run}.pkl", "rb") as file:
+        model = pickle.load(file)["model"]
+    with open(data / "dataset" / f"{dataset}.pkl", "rb") as file:
+        test = pickle.load(file)["test"]
+    predicted = model.predict(test["img"], verbose=0).argmax(1)
+    return (predicted == np.array([1, 2, 0])[test["label"]]).mean()
 
 
 def test_an_undescribed_dataset_that_does_not_fit_costs_no_model(data, three, monkeypatch):
@@ -273,8 +327,8 @@ def test_a_new_checkpoint_goes_first(data, three, monkeypatch, capsys):
     monkeypatch.setattr(CrossEvaluation, "do", do_while_another_comes)
     analyze(data)
     lines = capsys.readouterr().out.splitlines()
-    steps = ["new" if f"{three[2]}__m__s: analyzed" in one else "test" for one in lines
-             if f"{three[2]}__m__s: analyzed" in one or count_tests(one)]  # fmt: skip
+    steps = ["new" if "__m__s: analyzed" in one else "test" for one in lines
+             if "__m__s: analyzed" in one or count_tests(one)]  # fmt: skip
     assert steps == ["test", "new", *["test"] * 5]
 
 
@@ -435,14 +489,19 @@ def test_a_copy_of_a_dataset_is_no_other_dataset(data, three):
 # What takes part, without any model.
 
 
-def put_dataset(data, name, names=("a", "b")):
+def put_dataset(data, name, names=("a", "b"), raw_name="colours"):
     """A dataset as far as it is looked at from outside."""
     path = data / "dataset" / f"{name}.pkl"
     path.parent.mkdir(exist_ok=True)
     path.write_text(name)
     write_json(
         path.with_suffix(".json"),
-        {"sha256": f"of {name}", "class_names": list(names), "image_size": 32},
+        {
+            "sha256": f"of {name}",
+            "class_names": list(names),
+            "image_size": 32,
+            "raw_dataset": f"data/raw_dataset/{raw_name}",
+        },
     )
 
 
@@ -558,15 +617,30 @@ def test_models_of_two_kinds_share_the_picture(data):
     for number, names in enumerate([("a", "b"), ("x", "y"), ("a", "b"), ("x", "y"), ("0", "1")]):
         put_dataset(data, year(number), names)
         put_run(data, f"{year(number)}__m__s", year(number), 0.5, names=names)
-    assert len(all_tests(data)) == 2 + 2 + 4 + 4
+    assert len(all_tests(data)) == 2 + 2
+    assert list(matrix(data).columns) == [year(number) for number in (0, 2, 1, 3, 4)]
     blank = matrix(data).isna().to_numpy()
     assert blank.tolist() == [
-        [False, True, False, True, False],
-        [True, False, True, False, False],
-        [False, True, False, True, False],
-        [True, False, True, False, False],
-        [False, False, False, False, False],
+        [False, False, True, True, True],
+        [False, False, True, True, True],
+        [True, True, False, False, True],
+        [True, True, False, False, True],
+        [True, True, True, True, False],
     ]
+
+
+def test_what_an_earlier_version_found_of_what_is_not_comparable_is_not_shown(data):
+    """It took equal numbers of classes for the same classes."""
+    for number, raw_name in enumerate(["mnist", "fashion", "mnist"]):
+        put_dataset(data, year(number), ("0", "1"), raw_name)
+        put_run(data, f"{year(number)}__m__s", year(number), 0.5, names=("0", "1"))
+    put_account(data, f"{year(0)}__m__s", {f"of {year(1)}": 0.123, f"of {year(2)}": 0.25})
+    turn = Turn(data)
+    turn.leaderboard.update()
+    turn.matrix.update()
+    found = matrix(data).loc[year(0)]
+    assert found[[year(0), year(2)]].tolist() == [0.5, 0.25]
+    assert np.isnan(found[year(1)])
 
 
 def test_models_and_images_are_kept_only_as_long_as_there_is_something_to_test(data, three):

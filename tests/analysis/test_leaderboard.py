@@ -95,6 +95,7 @@ def test_the_table_has_each_figure_in_a_column(data):
     first = dict(zip(*list(csv.reader(StringIO(results(data).read_text())))[:2], strict=True))
     assert first == {
         "dataset": "d",
+        "dataset_name": "",
         "place": "1",
         "run": "d__a__x",
         "model": "a",

@@ -9,6 +9,7 @@ from pipeline.analysis.metrics import (
     calibration_error,
     confident_errors,
     confusion_matrix,
+    in_words,
     score,
     scores_by_class,
 )
@@ -70,8 +71,9 @@ def test_the_figures_are_those_of_scikit_learn():
 def test_all_figures_are_plain_numbers_that_json_can_hold():
     figures = score(*random_predictions(1), list("abcde"))
     rows = figures.pop("classes")
-    values = list(figures.values()) + [value for row in rows for value in row.values()]
-    assert {type(value) for value in values} <= {int, float, str}
+    interval, largest = figures.pop("accuracy_interval"), figures.pop("largest_class")
+    rows += [figures, largest, dict(enumerate(interval))]
+    assert {type(value) for row in rows for value in row.values()} <= {int, float, str, bool}
 
 
 def test_a_truth_that_was_given_no_chance_costs_much_but_no_infinity():
@@ -80,13 +82,27 @@ def test_a_truth_that_was_given_no_chance_costs_much_but_no_infinity():
     assert figures["accuracy"] == 0.0
 
 
-def test_a_class_with_no_test_image_has_no_recall():
+def test_a_class_with_no_test_image_has_no_recall_and_no_figures_if_none_is_taken_for_it():
     rows = scores_by_class(np.array([0, 0, 1]), np.array([0, 0, 0]), ["seen", "guessed", "neither"])
     assert [(row["precision"], row["recall"], row["f1"], row["support"]) for row in rows] == [
         (1.0, pytest.approx(2 / 3), pytest.approx(0.8), 3),
         (0.0, None, 0.0, 0),
-        (None, None, None, 0),
     ]
+
+
+def test_with_unequal_classes_the_line_says_what_guessing_gives():
+    labels = np.array([0] * 95 + [1] * 5)
+    figures = score(np.tile([[0.9, 0.1]], (100, 1)), labels, ["cat", "dog"])
+    assert figures["largest_class"] == {"class": "cat", "accuracy": 0.95}
+    assert in_words(figures) == (
+        "test accuracy 0.950 (0.888-0.978 of 100), balanced accuracy 0.500, macro F1 0.487,"
+        " always guessing the largest class gives 0.950, no better than guessing"
+    )
+
+
+def test_with_equal_classes_the_line_says_the_accuracy_alone():
+    figures = score(np.eye(2)[[0, 1] * 20], np.array([0, 1] * 20), ["cat", "dog"])
+    assert in_words(figures) == "test accuracy 1.000 (0.912-1.000 of 40)"
 
 
 def test_the_calibration_error_of_a_small_case_is_the_one_worked_out_by_hand():

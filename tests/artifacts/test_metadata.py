@@ -122,3 +122,24 @@ def test_what_is_no_file_or_too_large_is_said_once(tmp_path, caplog, monkeypatch
     folder, large = (record.getMessage() for record in caplog.records)
     assert "folder.json cannot be read: it is a folder, expected a file." in folder
     assert "large.json cannot be read: it has 11 bytes, at most 9 are allowed." in large
+
+
+def report_of(**more):
+    said = {"run": "r", "checkpoint_sha256": "c", "dataset": "d", "dataset_sha256": "s"}
+    said |= {"accuracy": 0.7, "test_images": 10, "errors": 3, "right": "f8c0"}
+    return Report.of("r", {**said, **more})
+
+
+def test_of_each_test_image_a_report_says_whether_it_was_right():
+    assert f"{report_of().outcomes:010b}" == "1111100011"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[{"right": right} for right in ("f8", "f8c000", "x", 7)],
+        *[{"errors": errors} for errors in (4, None)],
+    ],
+)
+def test_outcomes_that_do_not_fit_the_figures_are_not_known(wrong):
+    assert report_of(**wrong).outcomes is None

@@ -416,3 +416,24 @@ def test_a_step_is_traced_once(monkeypatch, optimizer):
 def test_a_trained_model_carries_no_state_of_its_optimizer():
     trained = fit().network
     assert [variable.name for variable in trained.optimizer.variables] == ["iteration"]
+
+
+def test_cnn_has_no_more_parameters_for_larger_images():
+    sizes = [
+        build(constants.MODELS / "cnn.py", (size, size, 3), 10).count_params()
+        for size in (33, 96, 128)
+    ]
+    assert sizes == [1_250_858] * 3
+
+
+def test_weights_that_cannot_be_downloaded_are_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    path = model_file(
+        tmp_path,
+        "import keras\n"
+        "def build_model(shape, n):\n"
+        "    keras.utils.get_file('weights.h5', 'http://127.0.0.1:9/a/weights.h5')\n",
+    )
+    sentence = r"could not be downloaded\. Get http://127\.0\.0\.1:9/a/weights\.h5 by hand, and put"
+    with pytest.raises(UserError, match=sentence):
+        build(path, (8, 8, 3), 2)

@@ -590,3 +590,34 @@ def test_looking_runs_no_model(one_run, tmp_path):
 def test_a_priority_is_read_without_running_the_model(one_run, line, priority):
     one_run.model("cnn", text=f"{line}\n{MODEL}")
     assert one_run.queue.look()[0].model.priority == priority
+
+
+def test_a_model_is_not_trained_on_images_of_sizes_that_it_does_not_take(tmp_path):
+    models, sets, datasets = (tmp_path / name for name in ("models", "sets", "data/dataset"))
+    for folder in (models, sets, datasets):
+        folder.mkdir(parents=True)
+    for name, limits in {
+        "all": "",
+        "large": "SMALLEST_IMAGE = 64\n",
+        "small": "LARGEST_IMAGE: int = 64\n",
+    }.items():
+        (models / f"{name}.py").write_text(limits)
+    (sets / "default.toml").write_text("")
+    for size in (32, 64, 96):
+        (datasets / f"{size}.pkl").touch()
+        (datasets / f"{size}.json").write_text(f'{{"sha256": "{size}", "image_size": {size}}}')
+    (datasets / "unknown.pkl").touch()
+    queue = RunQueue(tmp_path / "data", models, sets)
+    pairs = {(run.dataset.name, run.model.name) for run in queue.look()}
+    assert pairs == {
+        *((size, "all") for size in ("32", "64", "96", "unknown")),
+        *((size, "large") for size in ("64", "96", "unknown")),
+        *((size, "small") for size in ("32", "64", "unknown")),
+    }
+    assert sorted(queue.left_out) == [
+        "32: not trained with large, which takes images from 64 pixels; these have 32",
+        "96: not trained with small, which takes images up to 64 pixels; these have 96",
+    ]
+    (models / "large.py").write_text("SMALLEST_IMAGE = 'x'\n")
+    queue.look()
+    assert "its SMALLEST_IMAGE is no whole number" in queue.problems[0]

@@ -189,6 +189,17 @@ def test_an_analysis_without_a_figure_is_shown_without(place):
     assert (place.table()[0].state, place.table()[0].cells()[-1]) == ("analyzed", "")
 
 
+def test_an_accuracy_is_shown_with_its_interval_and_beside_guessing(place):
+    run = place.runs()[0]
+    (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
+    place.record(constants.TRAINING_RECORD, {run.key: trained(run)})
+    entry = {"run": run.plain_name, "state": "analyzed", "accuracy": 0.95, "test_images": 280}
+    place.record(constants.ANALYSIS_RECORD, {"digest": {**entry, "no_better_than_guessing": True}})
+    row = place.table()[0]
+    assert row.cells()[-1] == ("test accuracy 0.950 (0.918-0.970 of 280), no better than guessing")
+    assert row.test_interval == pytest.approx((0.918, 0.970), abs=0.001)
+
+
 def test_a_damaged_record_is_left_alone(place):
     path = place.data / constants.TRAINING_RECORD
     path.write_bytes(b"damaged")
@@ -250,7 +261,12 @@ def test_json_is_for_programs_and_names_problems(place):
         "eta": None,
         "validation_accuracy": None,
         "test_accuracy": None,
+        "test_interval": None,
+        "test_images": None,
+        "no_better_than_guessing": False,
         "reason": "",
+        "dataset_name": "",
+        "dataset_time": "2022-06-08 20:57:20.868637",
     }
     assert 'unknown key "epoch"' in content["problems"][0]
 

@@ -1,0 +1,1 @@
+"""Weights that were trained elsewhere: found, checked and read without the library that wrote them."""
