@@ -15,12 +15,12 @@ from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.data_folder import archive_suffix, description_path
 from pipeline.json_values import (
     file_name_in,
-    is_number,
     json_object,
     list_in,
     names_in,
     names_of,
     number_in,
+    preparation_in,
     scalars_in,
     seconds_in,
     share_in,
@@ -103,22 +103,6 @@ class Kind:
         """For each class of this kind the number that a `model`, which it fits, has for it."""
         numbers = {name: number for number, name in enumerate(model.class_names)}
         return tuple(numbers[name] for name in self.class_names)
-
-
-def preparation_in(said: dict, key: str = "preparation") -> dict:
-    """How images become the pixels of a dataset or of a model's input, as far as it is said."""
-    prepared, ranges = table_in(said, key), table_in(table_in(said, key), "ranges")
-    limits = {sort: [one for one in list_in(ranges, sort) if is_number(one)] for sort in ranges}
-    colour = [part for part in list_in(prepared, "background") if type(part) is int]
-    return {
-        **({"fit": fit} if (fit := text_in(prepared, "fit")) else {}),
-        **({"background": colour} if len(colour) == 3 else {}),
-        **(
-            {"ranges": limits}
-            if (limits := {k: v for k, v in limits.items() if len(v) == 2})
-            else {}
-        ),
-    }
 
 
 @dataclass(frozen=True)
