@@ -14,6 +14,7 @@ from pipeline.data_folder import DataFolder
 from pipeline.stage.terminal import INTERRUPTED, run_script
 
 STAGES = ("data_ingestion.py", "model_training.py", "model_analysis.py")
+PREDICTED = 5  # images, at the end
 PATIENCE = 600  # seconds
 
 DATA = DataFolder(constants.DATA)
@@ -40,7 +41,7 @@ def main() -> int:
         print("No result came. The lines above say why.", file=sys.stderr)
         return 1
     tell(raw, report)
-    return 0
+    return predict(raw, report)
 
 
 def start(name: str) -> subprocess.Popen:
@@ -86,6 +87,19 @@ def stop(stages: dict[str, subprocess.Popen]) -> None:
         process.send_signal(signal.SIGINT)
     for process in stages.values():
         process.wait()
+
+
+def predict(raw: Path, report: Report) -> int:
+    """Print the class of a few images, as anybody would ask for it."""
+    images = [shown(path) for path in sorted((raw / "test").glob("*.png"))[:PREDICTED]]
+    command = ["model_prediction.py", "--dataset", report.dataset, *images]
+    print(
+        "\nWhat the model says of",
+        len(images),
+        "of these images (model_prediction.py IMAGE ...):\n",
+    )
+    sys.stdout.flush()
+    return subprocess.run([sys.executable, *command], cwd=constants.ROOT).returncode
 
 
 def tell(raw: Path, report: Report) -> None:

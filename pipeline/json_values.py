@@ -85,6 +85,22 @@ def scalars_in(content: dict, key: str) -> dict[str, str | float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def preparation_in(said: dict, key: str = "preparation") -> dict:
+    """How images become the pixels of a dataset or of a model's input, as far as it is said."""
+    prepared, ranges = table_in(said, key), table_in(table_in(said, key), "ranges")
+    limits = {sort: [one for one in list_in(ranges, sort) if is_number(one)] for sort in ranges}
+    colour = [part for part in list_in(prepared, "background") if type(part) is int]
+    return {
+        **({"fit": fit} if (fit := text_in(prepared, "fit")) else {}),
+        **({"background": colour} if len(colour) == 3 else {}),
+        **(
+            {"ranges": limits}
+            if (limits := {k: v for k, v in limits.items() if len(v) == 2})
+            else {}
+        ),
+    }
+
+
 def names_in(content: dict, key: str) -> tuple[str, ...]:
     return names_of(list_in(content, key))
 

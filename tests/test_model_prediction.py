@@ -130,6 +130,21 @@ def test_a_damaged_image_is_a_row_with_its_reason_and_blocks_no_other(data, data
     assert {name.rpartition("/")[2] for name in problems} == {"empty", "evil.zip"}
 
 
+def test_the_confidence_is_that_with_the_temperature_of_the_run(data, dataset, new):
+    shutil.copytree(data / "raw_dataset" / "colours" / "test", new / "some")
+    said = []
+    for temperature in (1.0, 2.0):
+        run = {**RUN, "temperature": temperature}
+        put_checkpoint(data, dataset, dataset, run)
+        assert predict(data) == 0
+        said.append(rows(data, "some"))
+    for plain, calibrated in zip(*said, strict=True):
+        assert plain["class"] == calibrated["class"]
+        ratio = float(plain["confidence"]) / float(plain["second_confidence"])
+        changed = float(calibrated["confidence"]) / float(calibrated["second_confidence"])
+        assert changed == pytest.approx(ratio**0.5, rel=1e-3)
+
+
 def test_each_content_is_classified_once_and_again_when_it_or_the_best_model_changes(
     data, dataset, new, capsys
 ):

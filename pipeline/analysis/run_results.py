@@ -15,7 +15,9 @@ from pipeline.analysis.evaluation import Evaluation
 from pipeline.artifacts.catalog import Dataset
 from pipeline.artifacts.dataset import class_names, display_name, display_run
 from pipeline.artifacts.image_table import file_names
+from pipeline.json_values import number_in
 from pipeline.stage.text import csv_of
+from pipeline.statistics.calibration import COLDEST, tempered
 
 COLUMNS = ("file", "true", "predicted", "confidence", "true_probability")
 # In the arrays for programs, where each name takes as much room as the longest.
@@ -65,6 +67,7 @@ def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) 
         "image_shape": test["img"].shape[1:],
         "class_names": list(names),
         **metrics.score(probabilities, test["label"], names),
+        **_calibrated(probabilities, test["label"], trained),
         "validation_accuracy": _at_best(evaluation.history, trained.get("best_epoch")),
         "right": _as_bits(probabilities.argmax(1) == test["label"]),
         "trained": trained,
@@ -79,6 +82,15 @@ def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) 
     }
     report |= {"pictures": list(pictures), "predictions": list(predictions)}
     return Results(report, {**pictures, **predictions})
+
+
+def _calibrated(probabilities: np.ndarray, labels: np.ndarray, trained: dict) -> dict[str, float]:
+    """The calibration error with the temperature that validation gave, where there is one."""
+    temperature = number_in(trained, "temperature")
+    if temperature is None or temperature < COLDEST:
+        return {}
+    error = metrics.calibration_error(tempered(probabilities, temperature), labels)
+    return {"temperature": temperature, "calibration_error_with_temperature": error}
 
 
 def _at_best(history: dict[str, list[float]], epoch: int | None) -> float | None:

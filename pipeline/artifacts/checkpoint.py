@@ -4,8 +4,7 @@ from pathlib import Path
 
 from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.metadata import preparation_in
-from pipeline.json_values import list_in, names_in, scalars_in, table_in, whole_in
+from pipeline.json_values import list_in, names_in, preparation_in, scalars_in, table_in, whole_in
 
 
 def load_checkpoint(path: Path) -> dict:

@@ -15,12 +15,12 @@ from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.data_folder import archive_suffix, description_path
 from pipeline.json_values import (
     file_name_in,
-    is_number,
     json_object,
     list_in,
     names_in,
     names_of,
     number_in,
+    preparation_in,
     scalars_in,
     seconds_in,
     share_in,
@@ -105,22 +105,6 @@ class Kind:
         return tuple(numbers[name] for name in self.class_names)
 
 
-def preparation_in(said: dict, key: str = "preparation") -> dict:
-    """How images become the pixels of a dataset or of a model's input, as far as it is said."""
-    prepared, ranges = table_in(said, key), table_in(table_in(said, key), "ranges")
-    limits = {sort: [one for one in list_in(ranges, sort) if is_number(one)] for sort in ranges}
-    colour = [part for part in list_in(prepared, "background") if type(part) is int]
-    return {
-        **({"fit": fit} if (fit := text_in(prepared, "fit")) else {}),
-        **({"background": colour} if len(colour) == 3 else {}),
-        **(
-            {"ranges": limits}
-            if (limits := {k: v for k, v in limits.items() if len(v) == 2})
-            else {}
-        ),
-    }
-
-
 @dataclass(frozen=True)
 class DatasetDescription:
     """The .json beside a dataset."""
@@ -192,7 +176,6 @@ class CheckpointDescription:
     epochs: int | None
     accuracy: float | None  # in validation, where there was one
     validated: bool
-    class_names: tuple[str, ...]
     input_size: tuple[int, ...]  # height and width of the images that the model takes
     preparation: dict  # how each image becomes that input
 
@@ -217,7 +200,6 @@ class CheckpointDescription:
             whole_in(run, "epochs"),
             share_in(metrics, "val_accuracy" if validated else "accuracy"),
             validated,
-            names_in(run, "class_names"),
             tuple(
                 side for side in list_in(table_in(run, "input"), "image_size") if type(side) is int
             ),

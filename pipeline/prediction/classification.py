@@ -14,7 +14,9 @@ import constants
 from pipeline.analysis.evaluation import Evaluator
 from pipeline.images.image_reader import ReadResult
 from pipeline.images.reader_processes import readers_for
+from pipeline.json_values import number_in
 from pipeline.prediction.model_choice import Model
+from pipeline.statistics.calibration import COLDEST, tempered
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def _probabilities(pixels: np.ndarray, model: Model, evaluator: Evaluator) -> np
     evaluation = evaluator.evaluate(
         model.path, model.sha256, split, lambda _: evaluator.status.heartbeat()
     )
-    return evaluation.probabilities
+    temperature = number_in(evaluation.run, "temperature") or 1.0
+    return tempered(evaluation.probabilities, max(COLDEST, temperature))
 
 
 def _rows(

@@ -35,6 +35,7 @@ from pipeline.problem import Problem
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_works
+from pipeline.statistics.calibration import fit_temperature
 from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build
@@ -168,6 +169,7 @@ class TrainingJob:
             "warnings": {} if len(held_out) else no_validation(settings),
             "parameters": model.count_params(),
             "precision": precision,
+            **temperature_of(model, split, held_out),
             "epochs": fit.epochs_done,
             "best_epoch": fit.best_epoch,
             "seconds": round(self._seconds(), 3),
@@ -216,9 +218,8 @@ class TrainingJob:
         return self.before + time.monotonic() - self._began
 
     def _log_hyperparameters(self) -> None:
-        names = {
-            key: self.job.description[key] for key in ("dataset", "model", "hyperparameter_set")
-        }
+        chosen = "dataset", "model", "hyperparameter_set"
+        names = {key: self.job.description[key] for key in chosen}
         settings = self.job.settings.as_plain()
         del settings["priority"]
         tensorboard_logs.cut_back(self.logs, {})
@@ -298,6 +299,16 @@ def no_validation(settings: Settings) -> dict[str, dict]:
         " on, and accuracy and loss of training are theirs."
     )
     return {"no_validation": Problem("no_validation", text).as_plain()}
+
+
+def temperature_of(
+    model: object, split: dict[str, np.ndarray], held_out: np.ndarray
+) -> dict[str, float]:
+    """What makes the model as sure as it is right, told from the images that it was validated on."""
+    if not len(held_out):
+        return {}
+    probabilities = fitting.outputs(model, split["img"][held_out])
+    return {"temperature": fit_temperature(probabilities, split["label"][held_out])}
 
 
 def versions() -> dict[str, str]:
