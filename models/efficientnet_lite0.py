@@ -20,6 +20,8 @@ WEIGHTS = PackagedWeights(
     "models/efficientnet-lite0-57934424.pth",
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 )
+# Smaller images are enlarged to this size: the weights were trained on objects as large as in 224 pixels.
+ENLARGED = 160
 # How many times as many channels inside a block, its channels, how many such, stride, kernel size.
 STAGES = [
     (1, 16, 1, 1, 3),
@@ -90,8 +92,10 @@ def build_backbone(pixels):
 
 def build_model(input_shape, num_classes):
     pixels = Input(input_shape)
-    features = layers.GlobalAveragePooling2D()(build_backbone(pixels)[0])
-    features = layers.Dropout(0.2)(features)
+    enlarged = max(input_shape[:2]) < ENLARGED
+    images = layers.Resizing(ENLARGED, ENLARGED)(pixels) if enlarged else pixels
+    features = layers.GlobalAveragePooling2D()(build_backbone(images)[0])
+    features = layers.Dropout(0.5)(features)
     # Probabilities in full precision, also where the rest is computed in half.
     outputs = layers.Dense(num_classes, activation="softmax", dtype="float32")(features)
     return Model(pixels, outputs)
