@@ -18,6 +18,7 @@ import model_analysis
 from helper import UserError, sha256_of
 from pipeline.analysis import run_results
 from pipeline.analysis.evaluation import Evaluator
+from pipeline.artifacts.dataset import display_name
 from testkit.checkpoints import put_checkpoint, put_copy_of_dataset
 
 pytestmark = pytest.mark.slow

@@ -122,3 +122,18 @@ def test_what_is_no_file_or_too_large_is_said_once(tmp_path, caplog, monkeypatch
     folder, large = (record.getMessage() for record in caplog.records)
     assert "folder.json cannot be read: it is a folder, expected a file." in folder
     assert "large.json cannot be read: it has 11 bytes, at most 9 are allowed." in large
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/raw_dataset/pets", "pets"),
+        ("data/raw_dataset/pets.v2", "pets.v2"),
+        ("data/raw_dataset/pets.tar.gz", "pets"),
+        ("data/raw_dataset/Pets.ZIP", "Pets"),
+        ("data/raw_dataset", ""),
+        (None, ""),
+    ],
+)
+def test_the_name_of_a_raw_dataset_is_what_somebody_called_it(path, name):
+    assert DatasetDescription.of({"raw_dataset": path}).raw_name == name
