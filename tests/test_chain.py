@@ -14,6 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from constants import ROOT
+from pipeline.artifacts.dataset import display_name
 from testkit.processes import Process
 from testkit.raw_datasets import make_raw_dataset
 
@@ -43,7 +44,9 @@ class Chain:
         )
         line = self.stages["data_ingestion.py"].wait_for("ingested as dataset")
         self.name = line.split("ingested as dataset ")[1].split(" in ")[0]
-        self.stages["model_analysis.py"].wait_for(f"{self.name}: analyzed in")
+        self.stages["model_analysis.py"].wait_for(
+            f"{display_name(self.name, 'colours')}: analyzed in"
+        )
 
     def path(self, folder, name):
         return self.data / folder / name

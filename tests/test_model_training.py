@@ -19,6 +19,7 @@ import model_training
 from helper import shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.checkpoint import run_in
+from pipeline.artifacts.dataset import display_name
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.metadata import read_json
 from pipeline.training import worker
@@ -116,7 +117,7 @@ def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
 
 def test_it_tells_what_it_does_and_how_far_it_is(workplace, told):
     train(workplace)
-    doing = f"training {dataset_name(workplace)}__tiny__short"
+    doing = f"training {display_name(dataset_name(workplace), 'colours')}__tiny__short"
     progress = [progress for what, progress in told if what == doing]
     assert list(dict.fromkeys(progress)) == ["epoch 1 of 2", "epoch 2 of 2"]
     assert told[-2:] == [("waiting", ""), ("stopped", "")]
@@ -156,8 +157,9 @@ def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
     assert content["run"] == run
     assert run_in(content) == {key: value for key, value in run.items() if value is not None}
     said = capsys.readouterr().out
-    assert f"{path.stem}: started (60 images, 2 epochs)" in said
-    assert f"{path.stem}: trained in " in said
+    title = f"{display_name(dataset_name(workplace), 'colours')}__tiny__short"
+    assert f"{title}: started (60 images, 2 epochs)" in said
+    assert f"{title}: trained in " in said
     assert "validation accuracy" in said
     folder = path.with_suffix("")
     assert sorted(entry.name for entry in folder.iterdir()) == ["logs", "training.log"]
@@ -415,7 +417,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(workplace, start):
 
 def test_a_newer_dataset_goes_first_and_the_older_run_is_gone_on_with(workplace, start):
     (workplace / "sets" / "short.toml").write_text("epochs = 100\nearly_stopping_patience = 0\n")
-    old = dataset_name(workplace)
+    old = display_name(dataset_name(workplace), "colours")
     stage = start("model_training.py", *options(workplace), "--verbose")
     stage.wait_for("epoch 2 of 100")
     [child] = children(stage.process.pid)
@@ -433,7 +435,7 @@ def test_a_newer_dataset_goes_first_and_the_older_run_is_gone_on_with(workplace,
 
 def test_without_preempt_the_running_run_ends_first(workplace, start):
     (workplace / "sets" / "short.toml").write_text("epochs = 40\nearly_stopping_patience = 0\n")
-    old = dataset_name(workplace)
+    old = display_name(dataset_name(workplace), "colours")
     stage = start("model_training.py", *options(workplace), "--verbose", "--no-preempt")
     stage.wait_for("epoch 2 of 40")
     make_raw_dataset(workplace / "data" / "raw_dataset" / "newer", seed=1)
@@ -445,7 +447,7 @@ def test_without_preempt_the_running_run_ends_first(workplace, start):
 def test_a_new_dataset_comes_before_a_backlog_of_24_runs(workplace, start):
     for number in range(24):
         (workplace / "sets" / f"s{number:02}.toml").write_text(f"epochs = 30\nseed = {number}\n")
-    old = dataset_name(workplace)
+    old = display_name(dataset_name(workplace), "colours")
     stage = start("model_training.py", *options(workplace), "--verbose")
     stage.wait_for("epoch 2 of 30")
     make_raw_dataset(workplace / "data" / "raw_dataset" / "newer", seed=1)

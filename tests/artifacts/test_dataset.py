@@ -5,7 +5,7 @@ import pytest
 
 from helper import UserError
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import load_split
+from pipeline.artifacts.dataset import display_name, display_names, display_run, load_split
 
 
 def split(count: int = 4) -> dict:
@@ -109,3 +109,35 @@ def test_a_damaged_dataset_is_refused_as_damaged(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(safe_pickle.PickleError, match="is damaged"):
         load_split(path, "train")
+
+
+TIME = "2026-11-25 04:13:07.250000"
+
+
+def test_people_see_a_dataset_by_its_raw_dataset_and_the_minute():
+    assert display_name(TIME, "pets") == "pets (2026-11-25 04:13)"
+    assert display_name("mine", "pets") == "pets (mine)"
+    assert display_name("pets", "pets") == "pets"
+    assert display_name(TIME, "") == TIME
+    assert display_run(f"{TIME}__cnn__quick", TIME, "pets") == (
+        "pets (2026-11-25 04:13)__cnn__quick"
+    )
+    assert display_run("stranger", TIME, "pets") == "stranger"
+
+
+def test_datasets_of_one_minute_are_told_apart():
+    names = [TIME, "2026-11-25 04:13:09.500000", "2026-11-25 04:13:09.750000"]
+    shown = display_names(dict.fromkeys(names, "pets") | {"x": ""})
+    assert list(shown.values()) == [
+        "pets (2026-11-25 04:13:07)",
+        "pets (2026-11-25 04:13:09.500000)",
+        "pets (2026-11-25 04:13:09.750000)",
+        "x",
+    ]
+
+
+@pytest.mark.parametrize("name", ["w" * 5000, "two\nlines \x1b[31m", "\u202egpj", "half \ud800"])
+def test_any_name_of_a_raw_dataset_is_short_text(name):
+    shown = display_name(TIME, name)
+    assert shown.isprintable()
+    assert len(shown) < 70

@@ -143,3 +143,18 @@ def test_of_each_test_image_a_report_says_whether_it_was_right():
 )
 def test_outcomes_that_do_not_fit_the_figures_are_not_known(wrong):
     assert report_of(**wrong).outcomes is None
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/raw_dataset/pets", "pets"),
+        ("data/raw_dataset/pets.v2", "pets.v2"),
+        ("data/raw_dataset/pets.tar.gz", "pets"),
+        ("data/raw_dataset/Pets.ZIP", "Pets"),
+        ("data/raw_dataset", ""),
+        (None, ""),
+    ],
+)
+def test_the_name_of_a_raw_dataset_is_what_somebody_called_it(path, name):
+    assert DatasetDescription.of({"raw_dataset": path}).raw_name == name
