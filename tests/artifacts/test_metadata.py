@@ -15,7 +15,6 @@ from pipeline.artifacts.metadata import (
     DatasetDescription,
     IngestionEntry,
     Report,
-    Report,
     TrainingEntry,
     said_in,
 )
@@ -136,7 +135,8 @@ def test_of_each_test_image_a_report_says_whether_it_was_right():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"right": "f8"}, {"right": "f8c000"}, {"right": "x"}, {"right": 7}, {"errors": 4}, {"errors": None}]
-)  # fmt: skip
+    "wrong",
+    [*({"right": text} for text in ("f8", "f8c000", "x", 7)), {"errors": 4}, {"errors": None}],
+)
 def test_outcomes_that_do_not_fit_the_figures_are_not_known(wrong):
     assert report_of(**wrong).outcomes is None
