@@ -149,6 +149,7 @@ def errors_plot(
     with house_style():
         if len(images) == 0:
             return png(no_errors(title, total), metadata)
+        tested = f"test accuracy {with_interval((total - total_wrong) / total, total)}"
         rows = -(-len(images) // 5)
         columns = -(-len(images) // rows)
         side = {1: 3.0, 2: 2.5}.get(columns, 1.8)
@@ -156,7 +157,7 @@ def errors_plot(
         cell = max(side + 0.4, 6.4 / columns)
         caption = 0.95 + 0.19 * bool(files)
         figure = new_figure(columns * cell + 2 * MARGIN - 0.3, rows * (tall + caption) + 1.5)
-        heading(figure, title, errors_subtitle(len(images), total_wrong, total))
+        heading(figure, title, errors_subtitle(len(images), total_wrong, total), tested)
         for i, image in enumerate(images):
             x, y = MARGIN + i % columns * cell, 1.35 + i // columns * (tall + caption)
             draw_image(axes_at(figure, x, y, side, tall), image)
@@ -166,18 +167,17 @@ def errors_plot(
 
 
 def errors_subtitle(shown: int, wrong: int, total: int) -> str:
-    accuracy = with_interval((total - wrong) / total, total)
     which = ", the most confident first" if wrong > 1 else ""
     if shown < wrong:
         which = f"; the {shown} most confident" if shown > 1 else "; the most confident one"
     verb = "is" if wrong == 1 else "are"
-    return f"{wrong} of {count(total, 'test image')} {verb} wrong{which}; accuracy {accuracy}"
+    return f"{wrong} of {count(total, 'test image')} {verb} wrong ({percent(wrong / total)}){which}"
 
 
 def no_errors(title: str, total: int) -> Figure:
     figure = new_figure(6.8, 2.7)
-    accuracy = with_interval(1.0, total)
-    heading(figure, title, f"0 of {count(total, 'test image')} are wrong; accuracy {accuracy}")
+    tested = f"test accuracy {with_interval(1.0, total)}"
+    heading(figure, title, f"0 of {count(total, 'test image')} are wrong", tested)
     text = f"No mistakes were made among {count(total, 'test image')}."
     write(figure, MARGIN, 1.45, "\N{CHECK MARK}", 1, fontsize=26, color=GREEN)
     write(figure, MARGIN + 0.55, 1.57, text, 5.5, fontsize=13)
@@ -256,19 +256,17 @@ def classes_that_occur(matrix: np.ndarray) -> np.ndarray:
 def confusion_facts(matrix: np.ndarray, shown: int) -> list[str]:
     right, total = int(matrix.trace()), int(matrix.sum())
     accuracy = with_interval(right / max(total, 1), total)
-    facts = [f"{right} of {count(total, 'test image')} right, accuracy {accuracy}"]
+    facts = [f"{right:,} of {count(total, 'test image')} right, accuracy {accuracy}"]
     if shown < len(matrix):
-        facts[0] += (
-            f"; {count(len(matrix) - shown, 'class', 'classes')} without test images left out"
-        )
+        left_out = count(len(matrix) - shown, "class", "classes")
+        facts.append(f"{left_out} without test images left out")
     if not total:
         return facts
     if class_metrics.is_unequal(matrix):
-        facts.append(
-            f"balanced accuracy {class_metrics.balanced_accuracy(matrix):.3f}, macro F1"
-            f" {class_metrics.macro_f1(matrix):.3f}, always guessing the largest class gives"
-            f" {class_metrics.guessing_accuracy(matrix):.3f}"
-        )
+        balanced, f1 = class_metrics.balanced_accuracy(matrix), class_metrics.macro_f1(matrix)
+        guess = class_metrics.guessing_accuracy(matrix)
+        facts.append(f"balanced accuracy {balanced:.3f}, macro F1 {f1:.3f}")
+        facts.append(f"always guessing the largest class gives {guess:.3f}")
     if class_metrics.is_no_better_than_guessing(matrix):
         facts.append(class_metrics.GUESSING)
     return facts
