@@ -13,11 +13,14 @@ from pipeline.artifacts.dataset import display_names
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.stage.process import Stage
 from pipeline.stage.text import count, figure, percent
+from pipeline.statistics.class_metrics import GUESSING, UNEQUAL
+from pipeline.statistics.comparison import Comparison, compare_with_first
+from pipeline.statistics.intervals import accuracy_interval
 
 # The picture has room for this much; the table has all.
 MOST_DATASETS = 6
 MOST_LINES = 30
-MOST_SETTINGS = 5
+MOST_SETTINGS = 4
 
 
 @dataclass
@@ -72,6 +75,18 @@ def _rank(report: Report) -> tuple:
     return -report.accuracy, loss, report.parameters or unknown, report.run
 
 
+def comparisons(reports: list[Report]) -> list[Comparison | None]:
+    """Of each run with the first, on the same test images; None where that is not known."""
+    return compare_with_first([report.outcomes for report in reports], reports[0].test_images or 0)
+
+
+def chosen(reports: list[Report]) -> Report | None:
+    """The run to take by validation; None where not all runs say what they reached there."""
+    if any(report.validation_accuracy is None for report in reports):
+        return None
+    return max(reports, key=lambda report: report.validation_accuracy or 0)
+
+
 def lines(content: list[Standing]) -> list[dict]:
     """The table: a line for each run, with a column for each setting that differs."""
     settings = differing(content)
@@ -84,6 +99,7 @@ def lines(content: list[Standing]) -> list[dict]:
             "model": report.model,
             "hyperparameter_set": report.hyperparameter_set,
             "accuracy": report.accuracy,
+            **certainty(report, comparison, report is choice),
             "loss": report.loss,
             "parameters": report.parameters,
             "training_seconds": report.seconds,
@@ -91,8 +107,30 @@ def lines(content: list[Standing]) -> list[dict]:
             **{f"settings.{name}": report.settings.get(name) for name in settings},
         }
         for standing in content
-        for rank, report in enumerate(standing.reports, 1)
+        for choice in [chosen(standing.reports)]
+        for rank, (report, comparison) in enumerate(
+            zip(standing.reports, comparisons(standing.reports), strict=True), 1
+        )
     ]
+
+
+def certainty(report: Report, comparison: Comparison | None, is_chosen: bool) -> dict:
+    """The columns that say how sure the accuracy is, and what it is worth."""
+    low, high = accuracy_interval(report.accuracy, report.test_images) or (None, None)
+    return {
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "test_images": report.test_images,
+        "as_good_as_the_first": comparison and comparison.as_good,
+        "p_value": comparison and comparison.p_value,
+        "images_to_tell_apart": comparison and comparison.images,
+        "validation_accuracy": report.validation_accuracy,
+        "chosen_by_validation": is_chosen,
+        "balanced_accuracy": report.balanced_accuracy,
+        "macro_f1": report.macro_f1,
+        "largest_class_accuracy": report.guessing_accuracy,
+        "no_better_than_guessing": report.no_better_than_guessing,
+    }
 
 
 def differing(content: list[Standing]) -> list[str]:
@@ -120,11 +158,16 @@ def draw(content: list[Standing]) -> bytes:
 
     shown = best(content)
     settings = [name for name in differing(shown) if name != "epochs"][:MOST_SETTINGS]
+    unequal = any(map(is_unequal, chain.from_iterable(part.reports for part in shown)))
     columns = [
         table_plots.Column(""),
         table_plots.Column("model", right=False),
         table_plots.Column("set", right=False),
-        table_plots.Column("accuracy", bar=True),
+        table_plots.Column("accuracy"),
+        table_plots.Column("95 % interval", bar=True),
+        table_plots.Column("beside the first", right=False),
+        table_plots.Column("validation"),
+        *map(table_plots.Column, ("balanced", "macro F1") if unequal else ()),
         *map(table_plots.Column, ("loss", "parameters", "seconds", "epochs", *settings)),
     ]
     datasets = display_names({part.dataset: part.raw_name for part in shown})
@@ -132,8 +175,17 @@ def draw(content: list[Standing]) -> bytes:
         table_plots.Section(
             datasets[part.dataset],
             note(part.reports, len(whole.reports) - len(part.reports)),
-            [cells(rank, report, settings) for rank, report in enumerate(part.reports, 1)],
-            [[report.accuracy] for report in part.reports],
+            [
+                cells(rank, report, settings, comparison, unequal)
+                for rank, (report, comparison) in enumerate(
+                    zip(part.reports, comparisons(whole.reports), strict=False), 1
+                )
+            ],
+            [
+                [report.accuracy, *(accuracy_interval(report.accuracy, report.test_images) or ())]
+                for report in part.reports
+            ],
+            remarks=remarks(whole.reports),
         )
         for part, whole in zip(shown, content, strict=False)
     ]
@@ -161,12 +213,70 @@ def note(reports: list[Report], left: int) -> str:
     return "; ".join(notes)
 
 
-def cells(rank: int, report: Report, settings: list[str]) -> list[str]:
+def remarks(reports: list[Report]) -> list[str]:
+    """What the figures of these runs on one dataset do not say by themselves."""
+    found = []
+    if len(reports) > 1:
+        text = f"The best of {len(reports)} runs on one test part looks better than it is"
+        if choice := chosen(reports):
+            name = " ".join(filter(None, names(choice)))
+            text += f"; chosen by validation: {name}, test accuracy {percent(choice.accuracy)}"
+        found.append(f"{text}.")
+        known = [comparison for comparison in comparisons(reports) if comparison]
+        if alike := sum(comparison.as_good for comparison in known):
+            text = "is" if alike == 1 else "are"
+            found.append(
+                f"{alike} of the {len(known)} other {'run' if len(known) == 1 else 'runs'} {text} as"
+                " good as the first within chance (McNemar's exact test, Holm's correction);"
+                " beside each, how many test images would tell the two apart."
+            )
+    if is_unequal(reports[0]):
+        guess = percent(reports[0].guessing_accuracy or 0)
+        found.append(f"Classes are not equally large: always guessing the largest gives {guess}.")
+    return found
+
+
+def is_unequal(report: Report) -> bool:
+    return (report.class_ratio or 0) > UNEQUAL
+
+
+def beside_the_first(rank: int, report: Report, comparison: Comparison | None) -> str:
+    if report.no_better_than_guessing:
+        return GUESSING
+    if rank == 1 or comparison is None:
+        return "" if rank == 1 else "\N{EN DASH}"
+    if not comparison.as_good:
+        return (
+            f"worse (p {'< 0.001' if comparison.p_value < 0.001 else f'{comparison.p_value:.3f}'})"
+        )
+    return "as good" + (f" ({comparison.images:,} images)" if comparison.images else "")
+
+
+def interval_cell(report: Report) -> str:
+    interval = accuracy_interval(report.accuracy, report.test_images)
+    return f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if interval else "\N{EN DASH}"
+
+
+def share_cell(share: float | None) -> str:
+    return "\N{EN DASH}" if share is None else percent(share)
+
+
+def cells(
+    rank: int,
+    report: Report,
+    settings: list[str],
+    comparison: Comparison | None = None,
+    unequal: bool = False,
+) -> list[str]:
     epochs, most = report.epochs, report.settings.get("epochs")
     return [
         str(rank),
         *names(report),
         percent(report.accuracy),
+        interval_cell(report),
+        beside_the_first(rank, report, comparison),
+        share_cell(report.validation_accuracy),
+        *map(share_cell, (report.balanced_accuracy, report.macro_f1) if unequal else ()),
         figure(report.loss, ".3f"),
         figure(report.parameters, ",.0f"),
         figure(report.seconds, ",.1f"),

@@ -31,13 +31,17 @@ from pipeline.analysis.drawing import (
     text_width,
     write,
 )
+from pipeline.analysis.table_plots import Column, Section, table_plot
 from pipeline.stage.text import count, percent
+from pipeline.statistics import class_metrics
+from pipeline.statistics.intervals import with_interval
 
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#fdecd6", "#f2b268", "#a8431c"])
 
 MANY_EPOCHS = 40  # from here on a large dot at each epoch would hide the line
 MANY_CLASSES = 20  # from here on zeros in the cells would hide the counts
-MOST_CLASSES = 100  # a picture of more could not be read, nor opened by some viewers
+PAIRS_FROM = 100  # classes; a matrix of so many could not be read, nor opened by some viewers
+MOST_PAIRS = 40
 
 
 def history_plot(
@@ -145,6 +149,7 @@ def errors_plot(
     with house_style():
         if len(images) == 0:
             return png(no_errors(title, total), metadata)
+        tested = f"test accuracy {with_interval((total - total_wrong) / total, total)}"
         rows = -(-len(images) // 5)
         columns = -(-len(images) // rows)
         side = {1: 3.0, 2: 2.5}.get(columns, 1.8)
@@ -152,7 +157,7 @@ def errors_plot(
         cell = max(side + 0.4, 6.4 / columns)
         caption = 0.95 + 0.19 * bool(files)
         figure = new_figure(columns * cell + 2 * MARGIN - 0.3, rows * (tall + caption) + 1.5)
-        heading(figure, title, errors_subtitle(len(images), total_wrong, total))
+        heading(figure, title, errors_subtitle(len(images), total_wrong, total), tested)
         for i, image in enumerate(images):
             x, y = MARGIN + i % columns * cell, 1.35 + i // columns * (tall + caption)
             draw_image(axes_at(figure, x, y, side, tall), image)
@@ -171,7 +176,8 @@ def errors_subtitle(shown: int, wrong: int, total: int) -> str:
 
 def no_errors(title: str, total: int) -> Figure:
     figure = new_figure(6.8, 2.7)
-    heading(figure, title, f"0 of {count(total, 'test image')} are wrong")
+    tested = f"test accuracy {with_interval(1.0, total)}"
+    heading(figure, title, f"0 of {count(total, 'test image')} are wrong", tested)
     text = f"No mistakes were made among {count(total, 'test image')}."
     write(figure, MARGIN, 1.45, "\N{CHECK MARK}", 1, fontsize=26, color=GREEN)
     write(figure, MARGIN + 0.55, 1.57, text, 5.5, fontsize=13)
@@ -214,12 +220,14 @@ def confusion_plot(
     """Which class is taken for which, and each class's recall, as a PNG.
 
     Args:
-        matrix: int (classes, classes), rows true, columns predicted. Of more than 100 classes the
-            100 with the most mistakes are drawn.
+        matrix: int (classes, classes), rows true, columns predicted. Of 100 classes and more the pairs
+            that are mistaken most often are listed instead.
     """
+    matrix = np.asarray(matrix, dtype=int)
+    shown = classes_that_occur(matrix)
+    if len(shown) >= PAIRS_FROM:
+        return worst_pairs_plot(matrix, class_names, title, metadata)
     with house_style():
-        matrix = np.asarray(matrix, dtype=int)
-        shown = most_mistaken(matrix)
         cell = float(np.clip(6.5 / len(shown), 0.26, 1.3))
         size = min(10.0, 3.5 + 16 * cell)
         names = [fit(class_names[i], 1.9, size) for i in shown]
@@ -228,9 +236,10 @@ def confusion_plot(
         left, side = MARGIN + 0.4 + widest, cell * len(shown)
         below = 0.75 * widest if slanted else 0.2
         width = max(left + side + 0.9 + MARGIN, 7.2)
-        top = 1.15 * heading_scale(width) + 0.5
+        subtitles = confusion_subtitles(matrix, len(shown))
+        top = (0.69 + 0.23 * len(subtitles)) * heading_scale(width) + 0.5
         figure = new_figure(width, top + side + below + 0.6 + MARGIN)
-        heading(figure, title, *confusion_subtitles(matrix, len(shown)))
+        heading(figure, title, *subtitles)
         axes = axes_at(figure, left, top, side, side)
         draw_cells(axes, matrix, shown, cell)
         name_classes(axes, names, size, slanted)
@@ -238,18 +247,68 @@ def confusion_plot(
         return png(figure, metadata)
 
 
-def most_mistaken(matrix: np.ndarray) -> np.ndarray:
-    """The classes to draw, in their own order."""
-    mistakes = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
-    return np.sort(np.argsort(-mistakes, kind="stable")[:MOST_CLASSES])
+def classes_that_occur(matrix: np.ndarray) -> np.ndarray:
+    """Those with a test image, or that one was taken for; all where there is no image."""
+    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
+    return np.flatnonzero(occurs if occurs.any() else np.ones(len(matrix), bool))
 
 
-def confusion_subtitles(matrix: np.ndarray, shown: int) -> tuple[str, str]:
+def confusion_facts(matrix: np.ndarray, shown: int) -> list[str]:
     right, total = int(matrix.trace()), int(matrix.sum())
-    facts = f"{right} of {count(total, 'test image')} right ({percent(right / max(total, 1))})"
+    accuracy = with_interval(right / max(total, 1), total)
+    facts = [f"{right:,} of {count(total, 'test image')} right, accuracy {accuracy}"]
     if shown < len(matrix):
-        facts += f"; the {shown} of {len(matrix)} classes with the most mistakes"
-    return facts, "blue: right, orange: mistaken; the darker, the larger the share of its row"
+        left_out = count(len(matrix) - shown, "class", "classes")
+        facts.append(f"{left_out} without test images left out")
+    if not total:
+        return facts
+    if class_metrics.is_unequal(matrix):
+        balanced, f1 = class_metrics.balanced_accuracy(matrix), class_metrics.macro_f1(matrix)
+        guess = class_metrics.guessing_accuracy(matrix)
+        facts.append(f"balanced accuracy {balanced:.3f}, macro F1 {f1:.3f}")
+        facts.append(f"always guessing the largest class gives {guess:.3f}")
+    if class_metrics.is_no_better_than_guessing(matrix):
+        facts.append(class_metrics.GUESSING)
+    return facts
+
+
+def confusion_subtitles(matrix: np.ndarray, shown: int) -> list[str]:
+    colours = "blue: right, orange: mistaken; the darker, the larger the share of its row"
+    return [*confusion_facts(matrix, shown), colours]
+
+
+def worst_pairs(matrix: np.ndarray) -> list[tuple[int, int]]:
+    """True and predicted class of mistakes, those with the most images first, then by their share."""
+    mistakes = matrix - np.diag(matrix.diagonal())
+    true, predicted = np.nonzero(mistakes)
+    counts, images = mistakes[true, predicted], matrix.sum(axis=1)[true]
+    order = np.lexsort((-counts / images, -counts))[:MOST_PAIRS]
+    return [(int(true[pair]), int(predicted[pair])) for pair in order]
+
+
+def worst_pairs_plot(
+    matrix: np.ndarray, class_names: Sequence[str], title: str, metadata: dict[str, str]
+) -> bytes:
+    """Which class is taken for which most often, with bars for the share of the true class."""
+    pairs, images = worst_pairs(matrix), matrix.sum(axis=1)
+    number = int((matrix - np.diag(matrix.diagonal()) > 0).sum())
+    shown = len(classes_that_occur(matrix))
+    note = f"{len(pairs)} of {count(number, 'pair')} of {count(shown, 'class', 'classes')}"
+    section = Section(
+        "Pairs mistaken most often" if pairs else "No mistakes",
+        note if pairs else "",
+        [
+            (class_names[true], class_names[predicted], f"{matrix[true, predicted]}",
+             f"{images[true]}", percent(matrix[true, predicted] / images[true]))
+            for true, predicted in pairs
+        ],
+        [[matrix[true, predicted] / images[true]] for true, predicted in pairs],
+    )  # fmt: skip
+    columns = [Column("true class", right=False), Column("predicted class", right=False)]
+    columns += [Column("mistaken"), Column("of"), Column("share", bar=True)]
+    subtitle, *remarks = confusion_facts(matrix, shown)
+    section.remarks = remarks
+    return table_plot(title, subtitle, columns, [section], metadata)
 
 
 def draw_cells(axes: Axes, matrix: np.ndarray, shown: np.ndarray, cell: float) -> None:

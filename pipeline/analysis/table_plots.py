@@ -13,6 +13,7 @@ from pipeline.analysis.drawing import (
     GREY,
     INK,
     MARGIN,
+    ORANGE,
     RIGHT,
     fit,
     heading,
@@ -50,8 +51,9 @@ class Section:
     """Lines of cells under a heading of their own.
 
     `shares`, 0 to 1, are beside each line: a bar in a table, cells in a matrix (None: no share).
-    `own` is the column of the matrix that is marked. `heading`, if any, is over this section and those
-    after it.
+    In a table, a share may be followed by the ends of its interval.
+    `own` is the column of the matrix that is marked. `remarks` stand below the title. `heading`, if
+    any, is over this section and those after it.
     """
 
     title: str
@@ -60,6 +62,7 @@ class Section:
     shares: Sequence[Sequence[float | None]]
     own: int | None = None
     heading: str = ""
+    remarks: Sequence[str] = ()
 
 
 def table_plot(
@@ -72,7 +75,9 @@ def table_plot(
     """Sections of lines under common columns, one of them with bars, as a PNG."""
     with house_style():
         places = place_columns(columns, sections)
-        width = max(right_of(places) + MARGIN, LEAST_WIDTH)
+        remarks = [text for section in sections for text in section.remarks]
+        room = max((text_width(text, SIZE) for text in remarks), default=0.0)
+        width = max(right_of(places) + MARGIN, room + 2 * MARGIN + 0.1, LEAST_WIDTH)
         top = 1.15 * heading_scale(width)
         figure = new_figure(width, top + height_of(sections) + MARGIN)
         heading(figure, title, subtitle)
@@ -134,7 +139,10 @@ def right_of(places: list[tuple[float, float, Column]]) -> float:
 
 
 def height_of(sections: Sequence[Section]) -> float:
-    heights = (2 + 1.3 * bool(section.heading) + len(section.lines) for section in sections)
+    heights = (
+        2 + 1.3 * bool(section.heading) + len(section.lines) + 0.9 * len(section.remarks)
+        for section in sections
+    )
     return LINE * sum(heights) + 0.5 * LINE
 
 
@@ -153,6 +161,10 @@ def draw_sections(
             y += 1.3 * LINE
         draw_title(figure, y, section)
         y += 1.1 * LINE
+        room = figure.get_size_inches()[0] - 2 * MARGIN
+        for text in section.remarks:
+            write(figure, MARGIN, y - 0.02, text, room, fontsize=SIZE, color=GREY)
+            y += 0.9 * LINE
         for line in section.lines:
             for (left, room, column), text in zip(places, line, strict=True):
                 put(figure, left, y, room, text, column.right)
@@ -182,10 +194,15 @@ def put(
 def draw_bars(figure: Figure, y: float, section: Section, places: list) -> None:
     width = figure.get_size_inches()[0] - 2 * MARGIN
     [bars] = [left + room + 0.12 for left, room, column in places if column.bar]
-    for (share,) in section.shares:
+    for share, *interval in section.shares:
         box(figure, MARGIN, y - 0.065, width, 0.008, FAINT)
         box(figure, bars, y + 0.02, BAR, 0.1, FAINT)
         box(figure, bars, y + 0.02, BAR * share, 0.1, BLUE)
+        if interval:
+            low, high = interval
+            box(figure, bars + BAR * low, y + 0.06, BAR * (high - low), 0.02, ORANGE)
+            for end in interval:
+                box(figure, bars + BAR * end - 0.01, y + 0.03, 0.02, 0.08, ORANGE)
         y += LINE
 
 

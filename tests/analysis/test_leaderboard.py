@@ -101,6 +101,18 @@ def test_the_table_has_each_figure_in_a_column(data):
         "model": "a",
         "hyperparameter_set": "x",
         "accuracy": "0.666667",
+        "accuracy_low": "0.540569",
+        "accuracy_high": "0.772707",
+        "test_images": "60",
+        "as_good_as_the_first": "",
+        "p_value": "",
+        "images_to_tell_apart": "",
+        "validation_accuracy": "",
+        "chosen_by_validation": "False",
+        "balanced_accuracy": "",
+        "macro_f1": "",
+        "largest_class_accuracy": "",
+        "no_better_than_guessing": "False",
         "loss": "0.333333",
         "parameters": "1000",
         "training_seconds": "1.5",
@@ -317,7 +329,7 @@ def test_the_picture_says_when_a_training_stopped_early(data):
     put_report(data, "d__a__x", "d", 0.5, trained={"epochs": 3})
     [standing] = standings(data)
     assert leaderboard.cells(1, standing.reports[0], ["learning_rate"]) == [
-        "1", "a", "x", "50.0 %", "0.500", "1,000", "1.5", "3 of 5", "0.001"
+        "1", "a", "x", "50.0 %", "37.7-62.3", "", "\N{EN DASH}", "0.500", "1,000", "1.5", "3 of 5", "0.001"
     ]  # fmt: skip
 
 
@@ -372,4 +384,56 @@ def test_when_many_settings_differ_the_picture_shows_the_first_of_them(data):
         put_report(data, f"d__a__{number}", "d", 0.5, trained={"settings": settings})
     update(data)
     assert sum(column.startswith("settings.") for column in table(data)) == len(SETTINGS) - 1
-    assert opened(picture(data)).width < 2000
+    assert opened(picture(data)).width < 2300
+
+
+def put_tested(data, run, right, validation=None, **more):
+    """A report on a run that was right on these test images, of 280."""
+    bits = [int(number in right) for number in range(280)]
+    text = bytes(int("".join(map(str, bits[i : i + 8])), 2) for i in range(0, 280, 8)).hex()
+    figures = {"test_images": 280, "errors": 280 - len(right), "right": text}
+    figures["validation_accuracy"] = validation
+    return put_report(data, run, "d", len(right) / 280, **figures, **more)
+
+
+def test_runs_as_good_as_the_first_within_chance_are_marked(data):
+    put_tested(data, "d__a__x", range(270), 0.95)
+    put_tested(data, "d__b__x", range(7, 274), 0.97)
+    put_tested(data, "d__c__x", range(180), 0.7)
+    put_report(data, "d__old__x", "d", 0.5, test_images=280)
+    update(data)
+    rows = table(data)
+    assert list(rows["as_good_as_the_first"]) == ["", "True", "False", ""]
+    assert float(rows["p_value"][1]) == pytest.approx(0.548828)
+    assert 2000 < float(rows["images_to_tell_apart"][1]) < 3000
+    assert list(rows["chosen_by_validation"].astype(str)) == ["False"] * 4  # "old" does not say
+
+
+def test_the_choice_by_validation_and_what_the_best_of_many_is_worth_are_said(data):
+    put_tested(data, "d__a__x", range(270), 0.95)
+    put_tested(data, "d__b__x", range(7, 274), 0.97)
+    update(data)
+    assert list(table(data)["chosen_by_validation"]) == [False, True]
+    [standing] = standings(data)
+    assert leaderboard.remarks(standing.reports) == [
+        "The best of 2 runs on one test part looks better than it is;"
+        " chosen by validation: b x, test accuracy 95.4 %.",
+        "1 of the 1 other run is as good as the first within chance (McNemar's exact test, Holm's"
+        " correction); beside each, how many test images would tell the two apart.",
+    ]
+    assert margin_is_white(picture(data))
+
+
+def test_unequal_classes_are_said_with_what_guessing_gives(data):
+    more = {"class_ratio": 19.0, "largest_class": {"class": "cat", "accuracy": 0.95}}
+    more |= {"balanced_accuracy": 0.5, "macro_f1": 0.487, "no_better_than_guessing": True}
+    put_tested(data, "d__a__x", range(266), **more)
+    update(data)
+    [standing] = standings(data)
+    assert leaderboard.remarks(standing.reports) == [
+        "Classes are not equally large: always guessing the largest gives 95.0 %."
+    ]
+    shown = leaderboard.cells(1, standing.reports[0], [], unequal=True)
+    assert shown[5:9] == ["no better than guessing", "\N{EN DASH}", "50.0 %", "48.7 %"]
+    assert list(table(data)["no_better_than_guessing"]) == [True]
+    assert margin_is_white(picture(data))

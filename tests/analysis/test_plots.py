@@ -261,9 +261,24 @@ def test_file_names_stand_under_their_images_within_the_margins(count):
     [
         (1, 1, 60, "1 of 60 test images is wrong (1.7 %)"),
         (1, 1, 1, "1 of 1 test image is wrong (100.0 %)"),
-        (1, 2, 60, "2 of 60 test images are wrong (3.3 %); the most confident one"),
-        (3, 3, 60, "3 of 60 test images are wrong (5.0 %), the most confident first"),
-        (25, 80, 400, "80 of 400 test images are wrong (20.0 %); the 25 most confident"),
+        (
+            1,
+            2,
+            60,
+            "2 of 60 test images are wrong (3.3 %); the most confident one",
+        ),
+        (
+            3,
+            3,
+            60,
+            "3 of 60 test images are wrong (5.0 %), the most confident first",
+        ),
+        (
+            25,
+            80,
+            400,
+            "80 of 400 test images are wrong (20.0 %); the 25 most confident",
+        ),
     ],
 )
 def test_errors_heading_says_how_many_of_how_many(shown, wrong, total, words):
@@ -274,7 +289,11 @@ def test_errors_heading_says_how_many_of_how_many(shown, wrong, total, words):
 def test_no_errors_are_said_in_words():
     with drawing.house_style():
         texts = texts_of(plots.no_errors("a run", 60))
-    assert texts[:2] == ["a run", "0 of 60 test images are wrong"]
+    assert texts[:3] == [
+        "a run",
+        "0 of 60 test images are wrong",
+        "test accuracy 1.000 (0.940-1.000 of 60)",
+    ]
     assert texts[-1] == "No mistakes were made among 60 test images."
     assert margin_is_white(errors_png(0))
 
@@ -349,7 +368,7 @@ def test_confusion_of_many_classes_leaves_zeros_out():
 
 def test_confusion_heading_says_how_many_are_right():
     facts, _ = plots.confusion_subtitles(np.array([[30, 10], [7, 21]]), 2)
-    assert facts == "51 of 68 test images right (75.0 %)"
+    assert facts == "51 of 68 test images right, accuracy 0.750 (0.636-0.838 of 68)"
 
 
 def test_one_mistake_in_five_hundred_is_visible_beside_the_diagonal():
@@ -371,16 +390,35 @@ def test_the_larger_its_share_of_the_row_the_darker_a_cell():
     assert light[0, 1] == light[1, 2]
 
 
-def test_confusion_of_more_than_a_hundred_classes_shows_the_most_mistaken():
-    matrix = 5 * np.eye(130, dtype=int)
-    matrix[120, 7] = 3
-    shown = plots.most_mistaken(matrix)
-    assert len(shown) == 100
-    assert {7, 120} <= set(shown)
-    assert list(shown) == sorted(shown)
-    facts, _ = plots.confusion_subtitles(matrix, len(shown))
-    assert facts.endswith("the 100 of 130 classes with the most mistakes")
-    assert margin_is_white(confusion_png(matrix))
+def test_classes_that_do_not_occur_are_left_out_and_counted():
+    matrix = np.zeros((7, 7), int)
+    matrix[1, 1], matrix[1, 5], matrix[3, 3] = 20, 2, 19
+    shown = plots.classes_that_occur(matrix)
+    assert shown.tolist() == [1, 3, 5]
+    _, left_out, *_ = plots.confusion_subtitles(matrix, len(shown))
+    assert left_out == "4 classes without test images left out"
+    few = confusion_png(matrix[np.ix_(shown, shown)], [f"class {i}" for i in shown])
+    assert opened(confusion_png(matrix)).width == opened(few).width
+
+
+def test_of_a_hundred_classes_and_more_the_worst_pairs_are_listed():
+    matrix = 50 * np.eye(130, dtype=int)
+    matrix[120, 7], matrix[3, 4], matrix[4, 3] = 30, 5, 5
+    matrix[4, 4] = 10
+    assert plots.worst_pairs(matrix) == [(120, 7), (4, 3), (3, 4)]
+    assert margin_is_white(confusion_png(matrix, HOSTILE * 15))
+    assert margin_is_white(confusion_png(50 * np.eye(100, dtype=int)))
+    noise = np.random.default_rng(0).multinomial(10_000, [0.01] * 100, size=100)
+    assert len(plots.worst_pairs(noise)) == plots.MOST_PAIRS
+
+
+def test_unequal_classes_and_guessing_are_said_on_the_picture():
+    facts = plots.confusion_subtitles(np.array([[95, 0], [5, 0]]), 2)
+    assert facts[1:4] == [
+        "balanced accuracy 0.500, macro F1 0.487",
+        "always guessing the largest class gives 0.950",
+        "no better than guessing",
+    ]
 
 
 def test_confusion_of_an_empty_test_set_is_a_picture():
