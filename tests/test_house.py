@@ -30,6 +30,7 @@ FLOORS = [
     {"pipeline.stage"},
     {"pipeline.artifacts"},
     {"pipeline.images"},
+    {"pipeline.fitting"},
     {"pipeline.tables"},
     {"pipeline.raw_data", "pipeline.training"},
     {"pipeline.analysis"},

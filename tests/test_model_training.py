@@ -287,7 +287,10 @@ BAD_MODELS = {
         "models/e_shape.py: build_model gave a model with output shape (None, 4), expected a Keras"
         " model with output shape (None, 3).",
     ),
-    "f_nan": (TINY.replace("1 / 255", "float('nan')"), "failed: the loss became NaN or infinite."),
+    "f_nan": (
+        TINY.replace("1 / 255", "float('nan')"),
+        "models/f_nan.py: build_model gave a model that gives NaN or infinity, expected class",
+    ),
     "g_python_memory": (
         "import resource\nimport numpy\ndef build_model(shape, n):\n"
         "    resource.setrlimit(resource.RLIMIT_DATA, (2**32, 2**32))\n    numpy.ones(2**33)\n",

@@ -11,6 +11,7 @@ import numpy as np
 from helper import UserError
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
+from pipeline.fitting import probabilities
 
 keras = import_keras()
 
@@ -219,12 +220,16 @@ def predict(
         found = model.predict(batches, verbose=0, callbacks=[counting])
     except tf.errors.ResourceExhaustedError:
         raise MemoryError from None
-    probabilities = np.asarray(found, np.float32)
-    if not np.isfinite(probabilities).all():
+    if (fault := probabilities.fault_of(found)) == probabilities.NOT_FINITE:
         raise UserError(
             f"{name} predicts NaN or infinity. Train it again with a smaller learning rate."
         )
-    return probabilities
+    if fault:
+        raise UserError(
+            f"{name} predicts {fault}, expected class probabilities: 0 or more, with a sum of 1 for"
+            f" each image. {probabilities.ENDING}"
+        )
+    return np.asarray(found, np.float32)
 
 
 def _batch_size(images: np.ndarray) -> int:

@@ -181,6 +181,8 @@ class Progress:
                 log.info("%s: goes on after epoch %d of %d", self.name, self.epoch, self.epochs)
         elif report["event"] == "trouble":
             log.error("%s: %s", self.name, report["text"])
+        elif report["event"] == "warning":
+            log.warning("%s: %s", self.name, report["text"])
         elif report["event"] in ("step", "epoch"):
             self._advance(report)
 

@@ -36,7 +36,7 @@ from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_works
 from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
-from pipeline.training.model_file import build
+from pipeline.training.model_file import build, compiled_by_file
 
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 
@@ -142,6 +142,7 @@ class TrainingJob:
         described = DatasetDescription.beside(Path(job.dataset))
         fitted, held_out = fit_and_validate(Path(job.dataset), split, described, settings)
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
+        warnings = compiled_by_file(model, Path(job.model).stem)
         fit = fitting.Fit(model, settings, len(fitted))
         self.steps = fit.steps
         try:
@@ -151,6 +152,8 @@ class TrainingJob:
             training_state.forget(job.folder)
             return self.train()
         self._begin(fit, resumed)
+        for warning in warnings.values():
+            self.report(event="warning", text=warning["text"])
         if not fit.run(split, fitted, held_out, self):
             return self.report(event="paused", epoch=fit.epochs_done)
         run = {
@@ -160,7 +163,7 @@ class TrainingJob:
             "images": len(fitted),
             "validation_images": len(held_out),
             "validation": "drawn" if described.validation_sha256 is None else "given",
-            "warnings": {} if len(held_out) else no_validation(settings),
+            "warnings": warnings if len(held_out) else warnings | no_validation(settings),
             "parameters": model.count_params(),
             "precision": precision,
             "epochs": fit.epochs_done,

@@ -8,7 +8,7 @@ from helper import UserError
 from pipeline.artifacts.hyperparameters import SETTINGS, Settings
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.training import fitting, training_state
-from pipeline.training.model_file import build
+from pipeline.training.model_file import build, compiled_by_file
 
 pytestmark = pytest.mark.slow
 
@@ -393,6 +393,71 @@ def test_a_model_is_built_from_its_file(tmp_path):
 def test_a_file_that_is_no_model_is_a_sentence(tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence):
         build(model_file(tmp_path, text), (4, 4, 3), 2)
+
+
+def ending_in(layer):
+    """A model file that ends in `layer`, of two classes."""
+    return (
+        "from keras import Input, Sequential, layers, ops\n"
+        "def build_model(shape, n):\n"
+        f"    return Sequential([Input(shape), layers.Rescaling(1 / 255), layers.Flatten(), {layer}])\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "fault"),
+    [
+        ("layers.Dense(n)", "numbers "),
+        ("layers.Dense(n, 'log_softmax')", "the logarithms of probabilities, as log_softmax does"),
+        ("layers.Dense(n, 'sigmoid')", "numbers that sum to "),
+        ("layers.Dense(n, 'sigmoid', kernel_initializer='zeros')", "numbers that sum to "),
+        ("layers.Dense(n, 'relu')", "numbers that sum to "),
+        ("layers.Rescaling(0), layers.Dense(n, 'softmax')", "the same numbers for every image"),
+        ("layers.Rescaling(float('nan')), layers.Dense(n, 'softmax')", "NaN or infinity"),
+    ],
+)
+def test_outputs_that_are_no_probabilities_are_refused_before_training(tmp_path, layer, fault):
+    with pytest.raises(UserError) as refused:
+        build(model_file(tmp_path, ending_in(layer)), (4, 4, 3), 2)
+    said = str(refused.value)
+    assert said.startswith(f"models/mine.py: build_model gave a model that gives {fault}")
+    assert said.endswith('End it with Dense(num_classes, activation="softmax", dtype="float32").')
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("end", ["'softmax'", "'softmax', kernel_initializer='zeros'"])
+def test_probabilities_are_accepted_and_no_weight_changes(tmp_path, precision, end):
+    fitting.prepare(precision, 0)
+    try:
+        model = build(model_file(tmp_path, ending_in(f"layers.Dense(n, {end})")), (4, 4, 3), 1000)
+        untouched = ending_in(f"layers.Dense(n, {end})").split("return ")[1].strip()
+        fitting.prepare(precision, 0)
+        names = {"Input": keras.Input, "Sequential": keras.Sequential, "layers": keras.layers}
+        other = eval(untouched, names | {"shape": (4, 4, 3), "n": 1000})
+        assert equal(model.get_weights(), other.get_weights())
+    finally:
+        fitting.prepare("float32", 0)
+
+
+def test_of_a_model_that_its_file_compiles_it_is_said_that_the_set_decides(tmp_path):
+    text = ending_in("layers.Dense(n, 'softmax')").replace("return", "model =")
+    path = model_file(tmp_path, text + "    model.compile('sgd', 'mse')\n    return model\n")
+    said = compiled_by_file(build(path, (4, 4, 3), 2), "mine")
+    assert said["compiled"]["text"] == (
+        "models/mine.py calls compile(), which is not used: the hyperparameter set says how the"
+        " model is trained. Remove the call, and write a set."
+    )
+    assert compiled_by_file(tiny_model(), "mine") == {}
+
+
+@pytest.mark.parametrize("end", ["log_softmax", "sigmoid", "relu", "linear"])
+def test_a_model_that_predicts_no_probabilities_is_refused(end):
+    model = tiny_model()
+    model.layers[-1].activation = keras.activations.get(end)
+    with pytest.raises(
+        UserError, match=r"x.pkl predicts .*, expected class probabilities: 0 or more"
+    ):
+        fitting.predict(model, split(), "x.pkl", lambda _: None)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("cnn", 1_250_858), ("pure_cnn", 1_369_738)])
