@@ -109,12 +109,17 @@ class Fit(keras.callbacks.Callback):
             UserError: the loss became NaN or infinite.
         """
         self.listener = listener
-        self.batches = Batches(split, fitted, self.settings.batch_size, self.settings)
+        weights = None
+        if self.settings.class_weight == "balanced":
+            weights = balanced_weights(split["class"][fitted])
+        self.batches = Batches(split, fitted, self.settings.batch_size, self.settings, weights)
         self.batches.begin(self.epochs_done)
+        # Weighted alike: the epoch that is best for the largest class alone is not the best.
+        validation = Batches(split, held_out, 512, weights=weights)
         if not self.over:
             self.network.fit(
                 self.batches.to_read(),
-                validation_data=Batches(split, held_out, 512).to_read() if len(held_out) else None,
+                validation_data=validation.to_read() if len(held_out) else None,
                 shuffle=False,  # the batches come in an order of their own
                 initial_epoch=self.epochs_done,
                 epochs=self.settings.epochs,
@@ -267,7 +272,9 @@ def _learning_rate(settings: Settings, steps: int) -> object:
     rate = settings.learning_rate
     if settings.learning_rate_schedule == "constant":
         return rate
-    warm_up = max(1, steps // 10)
+    warm_up = steps // 10
+    if not warm_up:  # a training of one step would be at the bottom of it
+        return keras.optimizers.schedules.CosineDecay(rate, max(1, steps))
     return keras.optimizers.schedules.CosineDecay(
         rate / 100, max(1, steps - warm_up), warmup_target=rate, warmup_steps=warm_up
     )
@@ -281,11 +288,17 @@ class Batches:
     """
 
     def __init__(
-        self, split: dict, indices: np.ndarray, size: int, settings: Settings | None = None
+        self,
+        split: dict,
+        indices: np.ndarray,
+        size: int,
+        settings: Settings | None = None,
+        weights: np.ndarray | None = None,
     ):
+        """`weights` has one of the loss for each class."""
         self.images, self.classes = split["img"], split["class"]
         self.order = self.indices = indices
-        self.size, self.settings, self.epoch = size, settings, 0
+        self.size, self.settings, self.epoch, self.weights = size, settings, 0, weights
 
     def begin(self, epoch: int) -> None:
         self.epoch = epoch
@@ -316,11 +329,22 @@ class Batches:
             images, classes = tf.numpy_function(self.__getitem__, [index], kinds)
             images.set_shape((None, *self.images.shape[1:]))
             classes.set_shape((None, *self.classes.shape[1:]))
-            return images, classes
+            if self.weights is None:
+                return images, classes
+            return images, classes, tf.linalg.matvec(classes, self.weights)
 
         options = tf.data.Options()
         options.autotune.enabled = False
         return tf.data.Dataset.range(len(self)).map(drawn).prefetch(2).with_options(options)
+
+
+def balanced_weights(classes: np.ndarray) -> np.ndarray:
+    """A weight for each class, so that all that have images count alike, and an image 1 on average."""
+    counts = classes.sum(0)
+    there = counts > 0
+    weights = np.zeros(len(counts), np.float32)
+    weights[there] = counts.sum() / (there.sum() * counts[there])
+    return weights
 
 
 def _augments(settings: Settings) -> bool:
@@ -337,20 +361,26 @@ def _augmented(
     them all: Keras's layers for it, which compute each pixel anew, took a third of a training's time.
     """
     _, height, width, _ = images.shape
-    flip = settings.augmentation_flip
-    rows = _taken_from(height, "vertical" in flip, len(chosen), settings, draw)
-    columns = _taken_from(width, "horizontal" in flip, len(chosen), settings, draw)
+    flip, crops = settings.augmentation_flip, np.zeros((len(chosen), 1))
+    if settings.augmentation_crop:
+        # The full view is among what is learned, since that is what the model is tested on.
+        crops = draw.uniform(0, settings.augmentation_crop, crops.shape)
+    rows = _taken_from(height, "vertical" in flip, crops, settings, draw)
+    columns = _taken_from(width, "horizontal" in flip, crops, settings, draw)
     return images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def _taken_from(
-    length: int, flip: bool, count: int, settings: Settings, draw: np.random.Generator
+    length: int, flip: bool, crops: np.ndarray, settings: Settings, draw: np.random.Generator
 ) -> np.ndarray:
-    """For each of `count` images the old row (or column) that each new one shows: (count, length)."""
-    shift, crop = length * settings.augmentation_shift, length * settings.augmentation_crop
-    first = draw.uniform(0, crop, (count, 1)) + draw.uniform(-shift, shift, (count, 1))
+    """For each image the old row (or column) that each new one shows: (images, length).
+
+    `crops` (images, 1) are the parts that are cut off.
+    """
+    shift, crop = length * settings.augmentation_shift, length * crops
+    first = draw.uniform(0, crop, crops.shape) + draw.uniform(-shift, shift, crops.shape)
     middles = first + (np.arange(length) + 0.5) * (1 - crop / length)
     sources = np.floor(middles).astype(int).clip(0, length - 1)  # beyond the border: the border
-    mirrored = draw.random(count) < 0.5 * flip
+    mirrored = draw.random(len(crops)) < 0.5 * flip
     sources[mirrored] = sources[mirrored, ::-1]
     return sources
