@@ -78,7 +78,7 @@ class Fit(keras.callbacks.Callback):
         self.steps = -(-images // settings.batch_size)  # in an epoch
         self.history: dict[str, list[float]] = {}
         self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
-        self.left = False
+        self.left = self.broken = False
         _compile(model, settings, self.steps)
         # If the first step made the optimizer's variables, TensorFlow would have to trace it twice.
         model.optimizer.build(model.trainable_variables)
@@ -128,15 +128,19 @@ class Fit(keras.callbacks.Callback):
             )
         if self.left:
             return False
-        if not self.best_epoch or not np.isfinite(self.history["loss"]).all():
+        if self.broken or not self.best_epoch:
             raise UserError(
                 "the loss became NaN or infinite. Use a smaller learning_rate,"
                 ' or precision = "float32".'
             )
+        self.take_best()
+        return True
+
+    def take_best(self) -> None:
+        """Give the model the weights of its best epoch."""
         self.network.set_weights(self.best_weights)
         # A new optimizer has no state yet: a checkpoint is a third of the size, and still compiled.
         _compile(self.network, self.settings, self.steps)
-        return True
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch
@@ -150,6 +154,9 @@ class Fit(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
+        if not np.isfinite([figures["loss"], figures.get("val_loss", 0)]).all():
+            self.broken = self.network.stop_training = True
+            return  # what is kept stays that of the last good epoch
         for name, value in figures.items():
             self.history.setdefault(name, []).append(value)
         loss = figures.get("val_loss", figures["loss"])

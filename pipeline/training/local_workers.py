@@ -53,9 +53,9 @@ class LocalWorkers:
         for folder in {Path(process.job["checkpoint"]).parent for process in self.running}:
             _tidy(folder)
 
-    def start(self, run: object, job: dict) -> None:
+    def start(self, run: object, job: dict, timeout: float | None = None) -> None:
         child_processes.start(PRELOAD)  # it may have been killed
-        self.running.append(Worker(run, job, self._take, self.timeout))
+        self.running.append(Worker(run, job, self._take, timeout or self.timeout))
         self._say_status()
 
     def _take(self, process: "Worker", report: dict) -> None:

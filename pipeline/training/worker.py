@@ -53,6 +53,7 @@ class Job:
     lock: LockFile | None = None  # the stage's
     threads: int = 0  # of its own; 0: TensorFlow's choice
     gpu: str = ""
+    ended_early: str = ""  # why it is not to go on: its best epoch becomes the checkpoint
 
     @cached_property
     def settings(self) -> Settings:
@@ -151,10 +152,16 @@ class TrainingJob:
             # It was kept by a Keras that built this model differently.
             training_state.forget(job.folder)
             return self.train()
+        if job.ended_early and not (resumed and fit.best_epoch):
+            raise UserError("no good epoch was kept.")
         self._begin(fit, resumed)
         for warning in warnings.values():
             self.report(event="warning", text=warning["text"])
-        if not fit.run(split, fitted, held_out, self):
+        if job.ended_early:
+            text = f"ended early in epoch {fit.epochs_done + 1}: {job.ended_early}"
+            warnings["ended_early"] = Problem("ended_early", text).as_plain()
+            fit.take_best()
+        elif not fit.run(split, fitted, held_out, self):
             return self.report(event="paused", epoch=fit.epochs_done)
         run = {
             **job.description,
@@ -230,7 +237,8 @@ class TrainingJob:
         checkpoint = Path(self.job.checkpoint)
         self.keep_writing(lambda: safe_pickle.publish(checkpoint, content, description, stay_alone))
         self.keep_writing(lambda: training_state.forget(self.job.folder))
-        self.report(event="trained", seconds=run["seconds"], **metrics)
+        early = run["warnings"].get("ended_early", {}).get("text", "")
+        self.report(event="trained", seconds=run["seconds"], ended_early=early, **metrics)
 
     def keep_writing(self, action: Callable[[], object]) -> None:
         """A full disk makes a training wait, not fail; a folder with a file's name would do so for ever."""

@@ -133,6 +133,30 @@ def test_a_loss_that_explodes_is_a_sentence():
         )
 
 
+class Spoiler(Listener):
+    """Makes what is learned NaN after the second epoch."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def epoch_done(self, epoch, figures, fit):
+        if epoch == 1:
+            self.part["class"][:] = np.nan
+        return super().epoch_done(epoch, figures, fit)
+
+
+@pytest.mark.parametrize("held_out", [0, 8])
+def test_what_was_kept_before_a_loss_became_nan_stays(held_out):
+    part = split()
+    listener = Spoiler(part)
+    with pytest.raises(UserError, match="the loss became NaN or infinite"):
+        fit(listener=listener, part=part, held_out=held_out)
+    assert [epoch for epoch, _ in listener.epochs] == [0, 1]
+    assert listener.state["best"][0] in (1, 2)
+    assert np.isfinite(listener.state["history"]["loss"]).all()
+
+
 def exploding():
     part = split()
     part["class"] = part["class"] * np.float32(1e30)
