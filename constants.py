@@ -96,6 +96,7 @@ STUCK = (
 )
 MOST_IN_STATUS, LONGEST_IN_STATUS = 1000, 2000  # inputs with a problem, and characters for each
 STOP = 4.0  # a training process gets this long to stop before it is killed
+KEEP_BEST = 600.0  # to make a checkpoint of the best epoch of a training that failed
 EVALUATION_SILENCE = 300.0  # a checkpoint whose test makes no progress for so long has failed
 RESTART = 1.0  # before a killed stage is started again; twice as long each time,
 RESTART_MOST = 60.0  # but no longer than this,

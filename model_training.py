@@ -69,7 +69,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--run-timeout",
         type=float,
         metavar="SECONDS",
-        help="a run that takes longer, in one go, has failed (default: no limit)",
+        help="a run that takes longer, in one go, is ended: its best epoch so far is kept"
+        " (default: no limit)",
     )
     parser.add_argument(
         "--preempt",

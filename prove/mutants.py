@@ -192,10 +192,12 @@ WHAT_GOES_WRONG = (
         "pipeline/analysis/checkpoint_analysis.py",
         """
         self.stage.retry(lambda: self._write(results))
-        self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
+        figures = (results.report[name] for name in FIGURES)
+        self._enter(task.sha256, **_entry_of(task.run, *figures))
 """,
         """
-        self._enter(task.sha256, **_entry_of(task.run, results.report["accuracy"]))
+        figures = (results.report[name] for name in FIGURES)
+        self._enter(task.sha256, **_entry_of(task.run, *figures))
         self.stage.retry(lambda: self._write(results))
 """,
         "kill",
@@ -256,7 +258,7 @@ WHAT_GOES_WRONG = (
     ),
     _mutant(
         "what an epoch draws by chance depends on the seed and its number alone",
-        "pipeline/training/fitting.py",
+        "pipeline/fitting/batches.py",
         "draw = np.random.default_rng([self.settings.seed, epoch])",
         "draw = np.random.default_rng()",
         "killed_training",

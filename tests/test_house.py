@@ -33,6 +33,7 @@ FLOORS = [
     {"pipeline.artifacts"},
     {"pipeline.pretrained"},
     {"pipeline.images"},
+    {"pipeline.fitting"},
     {"pipeline.tables"},
     {"pipeline.raw_data", "pipeline.training"},
     {"pipeline.analysis"},
@@ -42,7 +43,7 @@ FLOORS = [
 ]
 # Which modules may import a library, by the ends of their names.
 HEAVY = {
-    "tensorflow": {"keras_import", "worker", "fitting"},
+    "tensorflow": {"keras_import", "worker", "fitting", "batches"},
     "tensorboard": {"tensorboard_logs"},
     "keras": {"keras_import", "cnn", "efficientnet_lite0", "pure_cnn"},
     "matplotlib": {"drawing", "plots", "table_plots", "contact_sheet"},

@@ -87,6 +87,37 @@ def weights(path):
         return list(arrays.values())
 
 
+CRASHES_ONCE = """
+import ctypes, pathlib, threading, time
+
+def crash():
+    while not list(pathlib.Path(DATA).glob("model_checkpoints/*/resume.state")):
+        time.sleep(0.01)
+    pathlib.Path(DATA, "crashed").touch()
+    ctypes.string_at(0)
+
+if not pathlib.Path(DATA, "crashed").exists():
+    threading.Thread(target=crash, daemon=True).start()
+"""
+
+
+def test_of_a_training_that_crashes_after_good_epochs_the_best_one_is_kept(workplace, capsys):
+    data = workplace / "data"
+    (workplace / "sets" / "short.toml").write_text("epochs = 50000\nearly_stopping_patience = 0\n")
+    crashing = CRASHES_ONCE.replace("DATA", repr(str(data)))
+    (workplace / "models" / "tiny.py").write_text(TINY + crashing)
+    assert train(workplace) == 0
+    [path] = checkpoints(workplace)
+    run = read_json(path.with_suffix(".json"))["run"]
+    said = run["warnings"]["ended_early"]["text"]
+    assert said.startswith(
+        f"ended early in epoch {run['epochs'] + 1}: the training process was ended"
+    )
+    assert 1 <= run["best_epoch"] <= run["epochs"]
+    assert f"; {said}" in capsys.readouterr().out
+    assert weights(path)
+
+
 def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
     """It must not be taken for a state that another Keras has kept, which is another try's reason."""
     tries = []
@@ -289,7 +320,10 @@ BAD_MODELS = {
         "models/e_shape.py: build_model gave a model with output shape (None, 4), expected a Keras"
         " model with output shape (None, 3).",
     ),
-    "f_nan": (TINY.replace("1 / 255", "float('nan')"), "failed: the loss became NaN or infinite."),
+    "f_nan": (
+        TINY.replace("1 / 255", "float('nan')"),
+        "models/f_nan.py: build_model gave a model that gives NaN or infinity, expected class",
+    ),
     "g_python_memory": (
         "import resource\nimport numpy\ndef build_model(shape, n):\n"
         "    resource.setrlimit(resource.RLIMIT_DATA, (2**32, 2**32))\n    numpy.ones(2**33)\n",

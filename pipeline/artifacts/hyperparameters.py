@@ -73,6 +73,7 @@ class Settings:
     augmentation_crop: float = _setting(0.0, most=0.5)
     label_smoothing: float = _setting(0.1, most=1.0, below=True)
     weight_decay: float = _setting(0.0, most=1.0)
+    class_weight: str = _setting("none", choices=("none", "balanced"))
     validation_split: float = _setting(0.1, most=0.9)
     early_stopping_patience: int = _setting(6, most=100_000)
     precision: str = _setting(

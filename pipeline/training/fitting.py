@@ -2,16 +2,17 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-import constants
 from helper import UserError
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
+from pipeline.fitting import probabilities
+from pipeline.fitting.batches import Batches, balanced_weights
 
 keras = import_keras()
 
@@ -78,7 +79,7 @@ class Fit(keras.callbacks.Callback):
         self.steps = -(-images // settings.batch_size)  # in an epoch
         self.history: dict[str, list[float]] = {}
         self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
-        self.left = False
+        self.left = self.broken = False
         _compile(model, settings, self.steps)
         # If the first step made the optimizer's variables, TensorFlow would have to trace it twice.
         model.optimizer.build(model.trainable_variables)
@@ -109,12 +110,17 @@ class Fit(keras.callbacks.Callback):
             UserError: the loss became NaN or infinite.
         """
         self.listener = listener
-        self.batches = Batches(split, fitted, self.settings.batch_size, self.settings)
+        weights = None
+        if self.settings.class_weight == "balanced":
+            weights = balanced_weights(split["class"][fitted])
+        self.batches = Batches(split, fitted, self.settings.batch_size, self.settings, weights)
         self.batches.begin(self.epochs_done)
+        # Weighted alike: the epoch that is best for the largest class alone is not the best.
+        validation = Batches(split, held_out, 512, weights=weights)
         if not self.over:
             self.network.fit(
                 self.batches.to_read(),
-                validation_data=Batches(split, held_out, 512).to_read() if len(held_out) else None,
+                validation_data=validation.to_read() if len(held_out) else None,
                 shuffle=False,  # the batches come in an order of their own
                 initial_epoch=self.epochs_done,
                 epochs=self.settings.epochs,
@@ -123,15 +129,19 @@ class Fit(keras.callbacks.Callback):
             )
         if self.left:
             return False
-        if not self.best_epoch or not np.isfinite(self.history["loss"]).all():
+        if self.broken or not self.best_epoch:
             raise UserError(
                 "the loss became NaN or infinite. Use a smaller learning_rate,"
                 ' or precision = "float32".'
             )
+        self.take_best()
+        return True
+
+    def take_best(self) -> None:
+        """Give the model the weights of its best epoch."""
         self.network.set_weights(self.best_weights)
         # A new optimizer has no state yet: a checkpoint is a third of the size, and still compiled.
         _compile(self.network, self.settings, self.steps)
-        return True
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch
@@ -145,6 +155,9 @@ class Fit(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
+        if not np.isfinite([figures["loss"], figures.get("val_loss", 0)]).all():
+            self.broken = self.network.stop_training = True
+            return  # what is kept stays that of the last good epoch
         for name, value in figures.items():
             self.history.setdefault(name, []).append(value)
         loss = figures.get("val_loss", figures["loss"])
@@ -220,12 +233,16 @@ def predict(
         found = model.predict(batches, verbose=0, callbacks=[counting])
     except tf.errors.ResourceExhaustedError:
         raise MemoryError from None
-    probabilities = np.asarray(found, np.float32)
-    if not np.isfinite(probabilities).all():
+    if (fault := probabilities.fault_of(found)) == probabilities.NOT_FINITE:
         raise UserError(
             f"{name} predicts NaN or infinity. Train it again with a smaller learning rate."
         )
-    return probabilities
+    if fault:
+        raise UserError(
+            f"{name} predicts {fault}, expected class probabilities: 0 or more, with a sum of 1 for"
+            f" each image. {probabilities.ENDING}"
+        )
+    return np.asarray(found, np.float32)
 
 
 def outputs(model: object, images: np.ndarray) -> np.ndarray:
@@ -271,112 +288,9 @@ def _learning_rate(settings: Settings, steps: int) -> object:
     rate = settings.learning_rate
     if settings.learning_rate_schedule == "constant":
         return rate
-    warm_up = max(1, steps // 10)
+    warm_up = steps // 10
+    if not warm_up:  # a training of one step would be at the bottom of it
+        return keras.optimizers.schedules.CosineDecay(rate, max(1, steps))
     return keras.optimizers.schedules.CosineDecay(
         rate / 100, max(1, steps - warm_up), warmup_target=rate, warmup_steps=warm_up
     )
-
-
-class Batches:
-    """The images at `indices` and their one-hot classes in batches.
-
-    With settings, in a new order each epoch and augmented. What a batch draws depends on the seed,
-    the epoch's number and its own alone, so it can be drawn again.
-    """
-
-    def __init__(
-        self, split: dict, indices: np.ndarray, size: int, settings: Settings | None = None
-    ):
-        self.images, self.classes = split["img"], split["class"]
-        self.order = self.indices = indices
-        self.size, self.settings, self.epoch = size, settings, 0
-        self.views = split.get("views", 0)  # of features, which are there already
-
-    def begin(self, epoch: int) -> None:
-        self.epoch = epoch
-        draw = np.random.default_rng([self.settings.seed, epoch])
-        self.order = draw.permutation(self.indices)
-        if self.views > 1:
-            views = draw.integers(self.views, size=len(self.order))
-            self.order = self.order + views * len(self.classes)
-
-    def __len__(self) -> int:
-        return -(-len(self.indices) // self.size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self.order[index * self.size : (index + 1) * self.size]
-        classes = self.classes[chosen % len(self.classes)]
-        if self.settings and not self.views and _augments(self.settings):
-            draw = np.random.default_rng([self.settings.seed, self.epoch, index])
-            return _augmented(self.images, chosen, self.settings, draw), classes
-        return self.images[chosen], classes
-
-    def to_read(self) -> object:
-        """As TensorFlow reads them: the next two are drawn while it computes with one.
-
-        What Keras makes of arrays, or of a PyDataset, begins later (15 ms) and tunes itself, for
-        which a thread sleeps longer and longer; at its end, an epoch may have to wait for that one.
-        """
-        import tensorflow as tf
-
-        @tf.autograph.experimental.do_not_convert
-        def drawn(index: object) -> tuple[object, object]:
-            kinds = self.images.dtype, self.classes.dtype
-            images, classes = tf.numpy_function(self.__getitem__, [index], kinds)
-            images.set_shape((None, *self.images.shape[1:]))
-            classes.set_shape((None, *self.classes.shape[1:]))
-            return images, classes
-
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        return tf.data.Dataset.range(len(self)).map(drawn).prefetch(2).with_options(options)
-
-
-def views_of(
-    images: np.ndarray, settings: Settings, size: int
-) -> Iterator[tuple[np.ndarray, range]]:
-    """The images as they are, and then each augmented, in batches of `size` with their numbers."""
-    for view in range(view_count(settings)):
-        for first in range(0, len(images), size):
-            chosen = np.arange(first, min(first + size, len(images)))
-            draw = np.random.default_rng([settings.seed, view, first])
-            batch = _augmented(images, chosen, settings, draw) if view else images[chosen]
-            before = view * len(images) + first
-            yield batch, range(before, before + len(batch))
-
-
-def view_count(settings: Settings) -> int:
-    return min(constants.FEATURE_VIEWS, settings.epochs) if _augments(settings) else 1
-
-
-def _augments(settings: Settings) -> bool:
-    moved = settings.augmentation_shift or settings.augmentation_crop
-    return bool(moved) or settings.augmentation_flip != "none"
-
-
-def _augmented(
-    images: np.ndarray, chosen: np.ndarray, settings: Settings, draw: np.random.Generator
-) -> np.ndarray:
-    """The `chosen` images flipped, shifted and cropped at random, each in its own way.
-
-    All three say only from which row and which column a pixel is taken, so that one look-up does
-    them all: Keras's layers for it, which compute each pixel anew, took a third of a training's time.
-    """
-    _, height, width, _ = images.shape
-    flip = settings.augmentation_flip
-    rows = _taken_from(height, "vertical" in flip, len(chosen), settings, draw)
-    columns = _taken_from(width, "horizontal" in flip, len(chosen), settings, draw)
-    return images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def _taken_from(
-    length: int, flip: bool, count: int, settings: Settings, draw: np.random.Generator
-) -> np.ndarray:
-    """For each of `count` images the old row (or column) that each new one shows: (count, length)."""
-    shift, crop = length * settings.augmentation_shift, length * settings.augmentation_crop
-    first = draw.uniform(0, crop, (count, 1)) + draw.uniform(-shift, shift, (count, 1))
-    middles = first + (np.arange(length) + 0.5) * (1 - crop / length)
-    sources = np.floor(middles).astype(int).clip(0, length - 1)  # beyond the border: the border
-    mirrored = draw.random(count) < 0.5 * flip
-    sources[mirrored] = sources[mirrored, ::-1]
-    return sources

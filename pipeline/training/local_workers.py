@@ -53,9 +53,9 @@ class LocalWorkers:
         for folder in {Path(process.job["checkpoint"]).parent for process in self.running}:
             _tidy(folder)
 
-    def start(self, run: object, job: dict) -> None:
+    def start(self, run: object, job: dict, timeout: float | None = None) -> None:
         child_processes.start(PRELOAD)  # it may have been killed
-        self.running.append(Worker(run, job, self._take, self.timeout))
+        self.running.append(Worker(run, job, self._take, timeout or self.timeout))
         self._say_status()
 
     def _take(self, process: "Worker", report: dict) -> None:
@@ -182,6 +182,8 @@ class Progress:
                 log.info("%s: goes on after epoch %d of %d", self.title, self.epoch, self.epochs)
         elif report["event"] == "trouble":
             log.error("%s: %s", self.title, report["text"])
+        elif report["event"] == "warning":
+            log.warning("%s: %s", self.title, report["text"])
         elif report["event"] in ("step", "epoch"):
             self._advance(report)
 

@@ -14,6 +14,8 @@ import constants
 from helper import UserError, printable, read_file
 from pipeline.artifacts import keras_archive, safe_pickle
 from pipeline.artifacts.keras_import import import_keras
+from pipeline.fitting import probabilities
+from pipeline.problem import Problem
 from pipeline.training.keras_graph import has_own_classes, to_functional
 
 OWN_WAYS = ("fit", "train_step", "compute_loss")
@@ -48,10 +50,26 @@ def build(path: Path, input_shape: tuple[int, ...], num_classes: int) -> object:
         found = f"a model with output shape {shape}" if shape else f"a {type(model).__name__}"
         raise UserError(
             f"{name}: build_model gave {found}, expected a Keras model with output shape"
-            f' {(None, num_classes)}. End it with Dense(num_classes, activation="softmax").'
+            f" {(None, num_classes)}. {probabilities.ENDING}"
         )
     _check_checkpoint(model, name)
+    if fault := probabilities.fault_of_model(model, input_shape, num_classes):
+        raise UserError(
+            f"{name}: build_model gave a model that gives {fault}, expected class probabilities: 0"
+            f" or more, with a sum of 1 for each image. {probabilities.ENDING}"
+        )
     return model
+
+
+def compiled_by_file(model: object, name: str) -> dict[str, dict]:
+    """The warning that a model file calls compile(), by its kind."""
+    if not model.compiled:
+        return {}
+    text = (
+        f"models/{printable(name)}.py calls compile(), which is not used: the hyperparameter set says"
+        " how the model is trained. Remove the call, and write a set."
+    )
+    return {"compiled": Problem("compiled", text).as_plain()}
 
 
 def _with_input(model: object, input_shape: tuple[int, ...], name: str) -> object:

@@ -12,7 +12,7 @@ import constants
 from helper import UserError
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import CheckpointDescription, RunState, TrainingEntry
-from pipeline.data_folder import DataFolder
+from pipeline.data_folder import DataFolder, run_folder
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
 from pipeline.stage.process import Stage
@@ -160,20 +160,31 @@ class Scheduler:
         reports = list(self.processes.reports())
         for process, report in reports:
             if report["event"] != "epoch":
-                self._record(process.run, process.job["name"], report)
+                self._record(process.run, process.job, report)
         return bool(reports)
 
-    def _record(self, run: Run, name: str, outcome: dict) -> None:
+    def _record(self, run: Run, job: dict, outcome: dict) -> None:
+        name = job["name"]
         adopted = self.stage.retry(lambda: self.record.adopt(run))
         title = run.display(name)
         match outcome["event"]:
             case "trained":
-                log.info("%s: trained in %.1f s%s", title, outcome["seconds"], _accuracy(outcome))
+                early = f"; {outcome['ended_early']}" if outcome.get("ended_early") else ""
+                log.info(
+                    "%s: trained in %.1f s%s%s",
+                    title,
+                    outcome["seconds"],
+                    _accuracy(outcome),
+                    early,
+                )
             case "failed" if adopted:  # it died with nothing left to do but to say so
                 log.info("%s: trained", title)
             case "failed":
-                log.error("%s: failed: %s", title, outcome["reason"])
-                self.record.enter(run, state="failed", name=name, reason=outcome["reason"])
+                if self._keeps_best_epoch(run, job, outcome["reason"]):
+                    return
+                reason = job.get("ended_early") or outcome["reason"]
+                log.error("%s: failed: %s", title, reason)
+                self.record.enter(run, state="failed", name=name, reason=reason)
             case "paused":
                 log.info("%s: paused after epoch %d for a newer dataset", title, outcome["epoch"])
             case "retry_later":  # not the run's fault: it is tried again, if it is still there
@@ -181,6 +192,15 @@ class Scheduler:
                 if self.stage.once:
                     raise UserError(outcome["reason"])
                 time.sleep(constants.RETRY)
+
+    def _keeps_best_epoch(self, run: Run, job: dict, reason: str) -> bool:
+        """Make a checkpoint of what was good before the failure, in a process that is not harmed by it."""
+        folder = run_folder(Path(job["checkpoint"]))
+        if "ended_early" in job or not training_state.epochs_done(folder, run.key):
+            return False
+        log.warning("%s: %s Its best epoch so far is kept.", job["name"], reason)
+        self.processes.start(run, job | {"ended_early": reason}, constants.KEEP_BEST)
+        return True
 
     def _start(self, run: Run) -> None:
         name = run.name_in(self.data.checkpoints)

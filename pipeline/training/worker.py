@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from pipeline.artifacts.image_table import validation_rows, validation_sha256
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.data_folder import description_path, image_table_path, run_folder, training_log
+from pipeline.fitting import batches
 from pipeline.images.splitting import alike, hold_out
 from pipeline.pretrained import features, frozen_layers
 from pipeline.problem import Problem
@@ -38,7 +40,7 @@ from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_w
 from pipeline.statistics.calibration import fit_temperature
 from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
-from pipeline.training.model_file import build
+from pipeline.training.model_file import build, compiled_by_file
 
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 
@@ -56,6 +58,7 @@ class Job:
     threads: int = 0  # of its own; 0: TensorFlow's choice
     gpu: str = ""
     title: str = ""  # of the run, for people
+    ended_early: str = ""  # why it is not to go on: its best epoch becomes the checkpoint
 
     @cached_property
     def settings(self) -> Settings:
@@ -145,6 +148,7 @@ class TrainingJob:
         described = DatasetDescription.beside(Path(job.dataset))
         fitted, held_out = fit_and_validate(Path(job.dataset), split, described, settings)
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
+        warnings = compiled_by_file(model, Path(job.model).stem)
         parts = frozen_layers.parts(model)
         fit = fitting.Fit(parts[1] if parts else model, settings, len(fitted))
         self.steps = fit.steps
@@ -155,9 +159,11 @@ class TrainingJob:
             training_state.forget(job.folder)
             return self.train()
         self._begin(fit, resumed)
-        if parts:
-            split = in_features(parts[0], split, self)
-        if not fit.run(split, fitted, held_out, self):
+        for warning in warnings.values():
+            self.report(event="warning", text=warning["text"])
+        if job.ended_early:
+            warnings |= ended_early(fit, job.ended_early)
+        elif not fit.run(examples_of(parts, split, self), fitted, held_out, self):
             return self.report(event="paused", epoch=fit.epochs_done)
         run = {
             **job.description,
@@ -166,7 +172,7 @@ class TrainingJob:
             "images": len(fitted),
             "validation_images": len(held_out),
             "validation": "drawn" if described.validation_sha256 is None else "given",
-            "warnings": {} if len(held_out) else no_validation(settings),
+            "warnings": warnings if len(held_out) else warnings | no_validation(settings),
             "parameters": model.count_params(),
             "precision": precision,
             **temperature_of(model, split, held_out),
@@ -218,12 +224,8 @@ class TrainingJob:
         return self.before + time.monotonic() - self._began
 
     def _log_hyperparameters(self) -> None:
-        chosen = "dataset", "model", "hyperparameter_set"
-        names = {key: self.job.description[key] for key in chosen}
-        settings = self.job.settings.as_plain()
-        del settings["priority"]
         tensorboard_logs.cut_back(self.logs, {})
-        tensorboard_logs.write_hyperparameters(self.logs, self.job.name, names | settings)
+        tensorboard_logs.write_hyperparameters(self.logs, self.job.name, hyperparameters(self.job))
         self.lengths = tensorboard_logs.sizes(self.logs)
 
     def _publish(self, model: object, history: dict[str, list[float]], run: dict) -> None:
@@ -233,7 +235,8 @@ class TrainingJob:
         checkpoint = Path(self.job.checkpoint)
         self.keep_writing(lambda: safe_pickle.publish(checkpoint, content, description, stay_alone))
         self.keep_writing(lambda: training_state.forget(self.job.folder))
-        self.report(event="trained", seconds=run["seconds"], **metrics)
+        early = run["warnings"].get("ended_early", {}).get("text", "")
+        self.report(event="trained", seconds=run["seconds"], ended_early=early, **metrics)
 
     def keep_writing(self, action: Callable[[], object]) -> None:
         """A full disk makes a training wait, not fail; a folder with a file's name would do so for ever."""
@@ -249,19 +252,31 @@ class TrainingJob:
         retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
 
 
-def in_features(frozen: object, split: dict[str, np.ndarray], training: TrainingJob) -> dict:
-    """The split with what the frozen part of a model makes of its images in their stead."""
-    images, settings = split["img"], training.job.settings
-    views = fitting.view_count(settings)
+def examples_of(
+    parts: tuple | None, split: dict[str, np.ndarray], training: TrainingJob
+) -> dict[str, Any]:
+    """The split; where a model has a frozen part, with what that makes of its images in their stead."""
+    if not parts:
+        return split
+    frozen, images, settings = parts[0], split["img"], training.job.settings
+    views = batches.view_count(settings)
     folder = Path(training.job.checkpoint).parent.parent / constants.FEATURES
     kept: list[np.ndarray] = []
     training.keep_writing(
         lambda: kept.append(features.room_for(frozen, views * len(images), folder))
     )
-    for batch, numbers in fitting.views_of(images, settings, features.BATCH):
+    for batch, numbers in batches.views_of(images, settings, features.BATCH):
         kept[0][numbers.start : numbers.stop] = features.of(frozen, batch)
         training.batch_done(0, -1)
     return {**split, "img": kept[0], "views": views}
+
+
+def hyperparameters(job: Job) -> dict[str, object]:
+    """What TensorBoard compares runs by."""
+    names = {key: job.description[key] for key in ("dataset", "model", "hyperparameter_set")}
+    settings = job.settings.as_plain()
+    del settings["priority"]
+    return names | settings
 
 
 def clear_logs(logs: Path) -> None:
@@ -288,6 +303,15 @@ def fit_and_validate(
             " again with data_ingestion.py."
         )
     return np.flatnonzero(~given), np.flatnonzero(given)
+
+
+def ended_early(fit: fitting.Fit, reason: str) -> dict[str, dict]:
+    """Take the best epoch that was kept, and warn that no more came after it, by the warning's kind."""
+    if not fit.best_epoch:
+        raise UserError("no good epoch was kept.")
+    text = f"ended early in epoch {fit.epochs_done + 1}: {reason}"
+    fit.take_best()
+    return {"ended_early": Problem("ended_early", text).as_plain()}
 
 
 def no_validation(settings: Settings) -> dict[str, dict]:

@@ -4,6 +4,7 @@ import pytest
 import constants
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
+from pipeline.fitting.batches import Batches, views_of
 from pipeline.pretrained import features, frozen_layers
 from pipeline.training import fitting
 
@@ -102,17 +103,17 @@ def test_features_are_kept_on_disk_where_memory_is_short(tmp_path, monkeypatch):
 def test_each_image_is_seen_as_it_is_and_augmented():
     settings = Settings(augmentation_shift=0.3)
     pixels = images(10)
-    views = np.concatenate([batch for batch, _ in fitting.views_of(pixels, settings, 4)])
+    views = np.concatenate([batch for batch, _ in views_of(pixels, settings, 4)])
     assert np.array_equal(views[:10], pixels)
     assert views.shape == (20, 8, 8, 3)
     assert not np.array_equal(views[10:], pixels)
-    numbers = [number for _, batch in fitting.views_of(pixels, settings, 4) for number in batch]
+    numbers = [number for _, batch in views_of(pixels, settings, 4) for number in batch]
     assert numbers == list(range(20))
 
 
 def test_the_views_of_an_epoch_keep_their_classes():
     part = {"img": np.arange(20), "class": np.arange(10), "views": 2}
-    batches = fitting.Batches(part, np.arange(8), 8, Settings(augmentation_shift=0.3))
+    batches = Batches(part, np.arange(8), 8, Settings(augmentation_shift=0.3))
     batches.begin(0)
     seen, classes = batches[0]
     assert sorted(classes) == list(range(8))

@@ -7,8 +7,9 @@ import constants
 from helper import UserError
 from pipeline.artifacts.hyperparameters import SETTINGS, Settings
 from pipeline.artifacts.keras_import import import_keras
+from pipeline.fitting.batches import Batches, balanced_weights
 from pipeline.training import fitting, training_state
-from pipeline.training.model_file import build
+from pipeline.training.model_file import build, compiled_by_file
 
 pytestmark = pytest.mark.slow
 
@@ -133,6 +134,30 @@ def test_a_loss_that_explodes_is_a_sentence():
         )
 
 
+class Spoiler(Listener):
+    """Makes what is learned NaN after the second epoch."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def epoch_done(self, epoch, figures, fit):
+        if epoch == 1:
+            self.part["class"][:] = np.nan
+        return super().epoch_done(epoch, figures, fit)
+
+
+@pytest.mark.parametrize("held_out", [0, 8])
+def test_what_was_kept_before_a_loss_became_nan_stays(held_out):
+    part = split()
+    listener = Spoiler(part)
+    with pytest.raises(UserError, match="the loss became NaN or infinite"):
+        fit(listener=listener, part=part, held_out=held_out)
+    assert [epoch for epoch, _ in listener.epochs] == [0, 1]
+    assert listener.state["best"][0] in (1, 2)
+    assert np.isfinite(listener.state["history"]["loss"]).all()
+
+
 def exploding():
     part = split()
     part["class"] = part["class"] * np.float32(1e30)
@@ -235,14 +260,29 @@ def test_the_rate_warms_up_and_then_falls_as_a_cosine():
     assert rates[100] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_run_of_one_step_has_a_rate():
-    assert np.isfinite(float(fitting._learning_rate(Settings(), 1)(0)))
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_a_run_of_few_steps_learns_from_the_first(steps):
+    assert float(fitting._learning_rate(Settings(learning_rate=1.0), steps)(0)) == 1
+
+
+def test_balanced_classes_count_alike_in_the_loss_and_in_no_accuracy():
+    classes = np.eye(3, dtype=np.float32)[[0] * 9 + [1]]
+    assert balanced_weights(classes).tolist() == pytest.approx([10 / 18, 5, 0])
+    part = split(40)
+    part["class"][:] = np.eye(2, dtype=np.float32)[(np.arange(40) % 10 == 0) * 1]
+    part["img"] = np.zeros_like(part["img"])  # all that can be learned is how frequent a class is
+    settings = {"epochs": 60, "learning_rate": 0.05, "early_stopping_patience": 0}
+    settings |= {"label_smoothing": 0.0}
+    for weighting, rare in (("none", 0.1), ("balanced", 0.5)):
+        one = fit(settings | {"class_weight": weighting}, part, held_out=0)
+        assert one.network(part["img"][:1]).numpy()[0, 1] == pytest.approx(rare, abs=0.07)
+        assert 0 <= one.history["accuracy"][-1] <= 1
 
 
 def test_each_epoch_sees_each_image_once_in_a_new_order():
     part = split(10)
     part["img"][:, 0, 0, 0] = np.arange(10)
-    batches = fitting.Batches(part, np.arange(10), 4, Settings(seed=3))
+    batches = Batches(part, np.arange(10), 4, Settings(seed=3))
 
     def order():
         return [int(image[0, 0, 0]) for index in range(len(batches)) for image in batches[index][0]]
@@ -257,7 +297,7 @@ def test_each_epoch_sees_each_image_once_in_a_new_order():
 
 def test_tensorflow_reads_the_batches_as_they_are_and_anew_each_time():
     part = split(10)
-    batches = fitting.Batches(part, np.arange(10), 4, Settings(augmentation_shift=0.2))
+    batches = Batches(part, np.arange(10), 4, Settings(augmentation_shift=0.2))
     batches.begin(0)
     read = batches.to_read()
     assert len(read) == 3
@@ -271,7 +311,7 @@ def test_tensorflow_reads_the_batches_as_they_are_and_anew_each_time():
 
 def test_the_batches_leave_no_thread_to_wait_for():
     part = split(10)
-    options = fitting.Batches(part, np.arange(10), 4).to_read().options()
+    options = Batches(part, np.arange(10), 4).to_read().options()
     assert options.autotune.enabled is False
 
 
@@ -281,7 +321,7 @@ def augmented(epoch=0, **settings):
     images[:, :4, :4] = 200
     part = {"img": images, "class": np.eye(32, dtype=np.float32)}
     chosen = Settings(**{f"augmentation_{name}": value for name, value in settings.items()})
-    batches = fitting.Batches(part, np.arange(32), 32, chosen)
+    batches = Batches(part, np.arange(32), 32, chosen)
     batches.begin(epoch)
     return batches[0][0]
 
@@ -312,7 +352,7 @@ def test_augmented_pixels_are_pixels_of_the_image():
 def test_each_batch_of_an_epoch_is_augmented_in_its_own_way():
     part = {"img": np.stack([np.arange(192, dtype=np.uint8).reshape(8, 8, 3)] * 64)}
     part["class"] = np.eye(2, dtype=np.float32)[[0] * 64]
-    batches = fitting.Batches(part, np.arange(64), 32, Settings(augmentation_shift=0.4))
+    batches = Batches(part, np.arange(64), 32, Settings(augmentation_shift=0.4))
     batches.begin(0)
     assert np.array_equal(batches[0][0], batches[0][0])
     assert not np.array_equal(batches[0][0], batches[1][0])
@@ -322,15 +362,17 @@ def test_a_crop_shows_another_part_of_each_image_and_nothing_beside_it():
     ramp = np.broadcast_to(np.arange(0.0, 250, 10)[:, None, None], (25, 25, 3)).astype(np.uint8)
     part = {"img": np.stack([ramp] * 32), "class": np.eye(2, dtype=np.float32)[[0] * 32]}
     settings = Settings(augmentation_crop=0.4)
-    batches = fitting.Batches(part, np.arange(32), 32, settings)
+    batches = Batches(part, np.arange(32), 32, settings)
     batches.begin(0)
     images, _ = batches[0]
     assert images.shape == (32, 25, 25, 3)
     tops, bottoms = (images[:, row, 12, 0].astype(int) for row in (0, -1))
-    # 0.6 of the rows are seen, wherever they are, and none is a repeated border.
-    assert bottoms - tops == pytest.approx(0.6 * 240, abs=10)
+    seen = (bottoms - tops) / 240
+    # From all rows down to 0.6 of them are seen, wherever they are, and none is a repeated border.
+    assert 0.55 < seen.min() < 0.7 < 0.9 < seen.max() <= 1
     assert len(set(tops)) > 5
-    assert tops.min() < 20 < 70 < tops.max()
+    lefts, rights = (images[:, 12, column, 0].astype(int) for column in (0, -1))
+    assert np.array_equal(lefts, rights)  # the ramp is one of rows alone
 
 
 def test_a_shift_is_no_larger_than_allowed():
@@ -393,6 +435,71 @@ def test_a_model_is_built_from_its_file(tmp_path):
 def test_a_file_that_is_no_model_is_a_sentence(tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence):
         build(model_file(tmp_path, text), (4, 4, 3), 2)
+
+
+def ending_in(layer):
+    """A model file that ends in `layer`, of two classes."""
+    return (
+        "from keras import Input, Sequential, layers, ops\n"
+        "def build_model(shape, n):\n"
+        f"    return Sequential([Input(shape), layers.Rescaling(1 / 255), layers.Flatten(), {layer}])\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "fault"),
+    [
+        ("layers.Dense(n)", "numbers "),
+        ("layers.Dense(n, 'log_softmax')", "the logarithms of probabilities, as log_softmax does"),
+        ("layers.Dense(n, 'sigmoid')", "numbers that sum to "),
+        ("layers.Dense(n, 'sigmoid', kernel_initializer='zeros')", "numbers that sum to "),
+        ("layers.Dense(n, 'relu')", "numbers that sum to "),
+        ("layers.Rescaling(0), layers.Dense(n, 'softmax')", "the same numbers for every image"),
+        ("layers.Rescaling(float('nan')), layers.Dense(n, 'softmax')", "NaN or infinity"),
+    ],
+)
+def test_outputs_that_are_no_probabilities_are_refused_before_training(tmp_path, layer, fault):
+    with pytest.raises(UserError) as refused:
+        build(model_file(tmp_path, ending_in(layer)), (4, 4, 3), 2)
+    said = str(refused.value)
+    assert said.startswith(f"models/mine.py: build_model gave a model that gives {fault}")
+    assert said.endswith('End it with Dense(num_classes, activation="softmax", dtype="float32").')
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("end", ["'softmax'", "'softmax', kernel_initializer='zeros'"])
+def test_probabilities_are_accepted_and_no_weight_changes(tmp_path, precision, end):
+    fitting.prepare(precision, 0)
+    try:
+        model = build(model_file(tmp_path, ending_in(f"layers.Dense(n, {end})")), (4, 4, 3), 1000)
+        untouched = ending_in(f"layers.Dense(n, {end})").split("return ")[1].strip()
+        fitting.prepare(precision, 0)
+        names = {"Input": keras.Input, "Sequential": keras.Sequential, "layers": keras.layers}
+        other = eval(untouched, names | {"shape": (4, 4, 3), "n": 1000})
+        assert equal(model.get_weights(), other.get_weights())
+    finally:
+        fitting.prepare("float32", 0)
+
+
+def test_of_a_model_that_its_file_compiles_it_is_said_that_the_set_decides(tmp_path):
+    text = ending_in("layers.Dense(n, 'softmax')").replace("return", "model =")
+    path = model_file(tmp_path, text + "    model.compile('sgd', 'mse')\n    return model\n")
+    said = compiled_by_file(build(path, (4, 4, 3), 2), "mine")
+    assert said["compiled"]["text"] == (
+        "models/mine.py calls compile(), which is not used: the hyperparameter set says how the"
+        " model is trained. Remove the call, and write a set."
+    )
+    assert compiled_by_file(tiny_model(), "mine") == {}
+
+
+@pytest.mark.parametrize("end", ["log_softmax", "sigmoid", "relu", "linear"])
+def test_a_model_that_predicts_no_probabilities_is_refused(end):
+    model = tiny_model()
+    model.layers[-1].activation = keras.activations.get(end)
+    with pytest.raises(
+        UserError, match=r"x.pkl predicts .*, expected class probabilities: 0 or more"
+    ):
+        fitting.predict(model, split(), "x.pkl", lambda _: None)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("cnn", 1_250_858), ("pure_cnn", 1_369_738)])
