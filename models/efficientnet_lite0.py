@@ -1,7 +1,6 @@
 """EfficientNet-Lite0, trained on ImageNet: good on photographs, with few of them and in seconds.
 
-Only its last layer is trained, on what the others make of an image. A hyperparameter set can say
-`fine_tune_after` to train the others, too.
+Only its last layer is trained, on what the others make of an image.
 
 Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019; the Lite
 variants, with ReLU6 and without squeeze-and-excitation:
@@ -35,7 +34,7 @@ STAGES = [
 
 
 class Backbone:
-    """Layers with their weights, one after the other on `self.x`; none is trained at first."""
+    """Layers with their weights, one after the other on `self.x`; none of them is trained."""
 
     def __init__(self, pixels):
         self.x, self.tensors = pixels, WEIGHTS.read()

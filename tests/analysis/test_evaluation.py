@@ -12,7 +12,7 @@ from helper import UserError, sha256_of
 from pipeline.analysis import evaluation
 from pipeline.analysis.evaluation import EvaluationError, Evaluator
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import load_split
+from pipeline.artifacts.dataset import display_name, load_split
 from testkit.checkpoints import HISTORY, keras, put_checkpoint, tiny_model
 from testkit.processes import children, until_gone
 
@@ -164,10 +164,10 @@ def test_a_checkpoint_whose_processes_are_killed_twice_fails(data, dataset, caps
     assert model_analysis.main(arguments) == 1
     said = capsys.readouterr().out
     assert (
-        f"{dataset}__a__a: failed: the process that tests it was ended by SIGKILL, often for want of"
+        f"{display_name(dataset, 'colours')}__a__a: failed: the process that tests it was ended by SIGKILL, often for want of"
         " memory, in two processes." in said
     )
-    assert f"{dataset}: analyzed in" in said
+    assert f"{display_name(dataset, 'colours')}: analyzed in" in said
     assert model_analysis.main(arguments) == 1
     assert "SIGKILL" not in capsys.readouterr().out  # not tried again until it changes
 

@@ -116,7 +116,7 @@ def make_run(data, tmp_path, start):
     )
     with open(tmp_path / "pipe") as pipe:
         run = MakeRun(honcho, pipe)
-        for _ in range(8):
+        for _ in range(2 * len([*STAGES, TENSORBOARD])):  # each, and what keeps it running
             run.read_next()
         yield run
     for number in run.numbers.values():
