@@ -224,9 +224,9 @@ def remarks(reports: list[Report]) -> list[str]:
         found.append(f"{text}.")
         known = [comparison for comparison in comparisons(reports) if comparison]
         if alike := sum(comparison.as_good for comparison in known):
-            text = "is" if alike == 1 else "are"
+            which = f"{alike} of the {len(known)} other runs" if len(known) > 1 else "The other run"
             found.append(
-                f"{alike} of the {len(known)} other {'run' if len(known) == 1 else 'runs'} {text} as"
+                f"{which} {'is' if alike == 1 else 'are'} as"
                 " good as the first within chance (McNemar's exact test, Holm's correction);"
                 " beside each, how many test images would tell the two apart."
             )

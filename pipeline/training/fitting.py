@@ -95,11 +95,7 @@ class Fit(keras.callbacks.Callback):
         return self.epochs_done >= self.settings.epochs or waited >= patience
 
     def run(
-        self,
-        split: dict[str, np.ndarray],
-        fitted: np.ndarray,
-        held_out: np.ndarray,
-        listener: Listener,
+        self, split: dict, fitted: np.ndarray, held_out: np.ndarray, listener: Listener
     ) -> bool:
         """Go on to the end, on the indices `fitted` of `split`, validated on those in `held_out`.
 
@@ -110,9 +106,8 @@ class Fit(keras.callbacks.Callback):
             UserError: the loss became NaN or infinite.
         """
         self.listener = listener
-        weights = None
-        if self.settings.class_weight == "balanced":
-            weights = balanced_weights(split["class"][fitted])
+        balanced = self.settings.class_weight == "balanced"
+        weights = balanced_weights(split["class"][fitted]) if balanced else None
         self.batches = Batches(split, fitted, self.settings.batch_size, self.settings, weights)
         self.batches.begin(self.epochs_done)
         # Weighted alike: the epoch that is best for the largest class alone is not the best.

@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -115,7 +115,7 @@ class Scheduler:
         self.all_well = True
         self.seconds_per_look = 0.0
         self._problems: list[str] = []
-        self._left_out: set[str] = set()
+        self._left_out: list[str] = []
         self.record.remove_leftovers()
         if options.retry_failed:
             self.record.forget_failed()
@@ -169,14 +169,7 @@ class Scheduler:
         title = run.display(name)
         match outcome["event"]:
             case "trained":
-                early = f"; {outcome['ended_early']}" if outcome.get("ended_early") else ""
-                log.info(
-                    "%s: trained in %.1f s%s%s",
-                    title,
-                    outcome["seconds"],
-                    _accuracy(outcome),
-                    early,
-                )
+                log.info("%s: trained in %.1f s%s", title, outcome["seconds"], _result(outcome))
             case "failed" if adopted:  # it died with nothing left to do but to say so
                 log.info("%s: trained", title)
             case "failed":
@@ -198,7 +191,8 @@ class Scheduler:
         folder = run_folder(Path(job["checkpoint"]))
         if "ended_early" in job or not training_state.epochs_done(folder, run.key):
             return False
-        log.warning("%s: %s Its best epoch so far is kept.", job["name"], reason)
+        title = run.display(job["name"])
+        log.warning("%s: %s Its best epoch so far is kept.", title, reason)
         self.processes.start(run, job | {"ended_early": reason}, constants.KEEP_BEST)
         return True
 
@@ -223,15 +217,9 @@ class Scheduler:
 
     def _log_problems(self) -> None:
         """Name each file that cannot take part, once per change."""
-        for problem in self.queue.problems:
-            self.all_well = False
-            if problem not in self._problems:
-                log.error("%s", problem)
-        self._problems = list(self.queue.problems)
-        for sentence in self.queue.left_out:
-            if sentence not in self._left_out:
-                log.info("%s", sentence)
-        self._left_out = set(self.queue.left_out)
+        self.all_well = self.all_well and not self.queue.problems
+        self._problems = _log_new(logging.ERROR, self.queue.problems, self._problems)
+        self._left_out = _log_new(logging.INFO, self.queue.left_out, self._left_out)
 
 
 def job_of(run: Run, checkpoint: Path) -> dict:
@@ -256,7 +244,16 @@ def job_of(run: Run, checkpoint: Path) -> dict:
     }
 
 
-def _accuracy(outcome: dict) -> str:
+def _log_new(level: int, sentences: Sequence[str], said: Sequence[str]) -> list[str]:
+    """Log those that are not in `said` yet. Returns what is said from now on."""
+    for sentence in sentences:
+        if sentence not in said:
+            log.log(level, "%s", sentence)
+    return list(sentences)
+
+
+def _result(outcome: dict) -> str:
+    early = f"; {outcome['ended_early']}" if outcome.get("ended_early") else ""
     if "val_accuracy" in outcome:
-        return f", validation accuracy {outcome['val_accuracy']:.3f}"
-    return f", accuracy {outcome['accuracy']:.3f} (no validation)"
+        return f", validation accuracy {outcome['val_accuracy']:.3f}{early}"
+    return f", accuracy {outcome['accuracy']:.3f} (no validation){early}"

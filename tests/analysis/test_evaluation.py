@@ -163,11 +163,12 @@ def test_a_checkpoint_whose_processes_are_killed_twice_fails(data, dataset, caps
     arguments = ["--data", str(data), "--once"]
     assert model_analysis.main(arguments) == 1
     said = capsys.readouterr().out
+    shown = display_name(dataset, "colours")
     assert (
-        f"{display_name(dataset, 'colours')}__a__a: failed: the process that tests it was ended by SIGKILL, often for want of"
+        f"{shown}__a__a: failed: the process that tests it was ended by SIGKILL, often for want of"
         " memory, in two processes." in said
     )
-    assert f"{display_name(dataset, 'colours')}: analyzed in" in said
+    assert f"{shown}: analyzed in" in said
     assert model_analysis.main(arguments) == 1
     assert "SIGKILL" not in capsys.readouterr().out  # not tried again until it changes
 

@@ -418,7 +418,7 @@ def test_the_choice_by_validation_and_what_the_best_of_many_is_worth_are_said(da
     assert leaderboard.remarks(standing.reports) == [
         "The best of 2 runs on one test part looks better than it is;"
         " chosen by validation: b x, test accuracy 95.4 %.",
-        "1 of the 1 other run is as good as the first within chance (McNemar's exact test, Holm's"
+        "The other run is as good as the first within chance (McNemar's exact test, Holm's"
         " correction); beside each, how many test images would tell the two apart.",
     ]
     assert margin_is_white(picture(data))
