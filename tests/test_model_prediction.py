@@ -15,6 +15,7 @@ from PIL import Image
 import data_ingestion
 import model_analysis
 import model_prediction
+from pipeline.artifacts.dataset import display_name
 from pipeline.artifacts.metadata import CheckpointDescription, read_json
 from testkit.checkpoints import put_checkpoint
 
@@ -183,7 +184,8 @@ def test_a_checkpoint_that_cannot_be_used_leaves_it_to_the_next_best(data, datas
     bad.write_bytes(content)
     shutil.copytree(data / "raw_dataset" / "colours" / "test", new / "some")
     assert predict(data) == 1  # one checkpoint could not be used
-    assert f"{dataset}__b__b: cannot be used: " in capsys.readouterr().out
+    title = display_name(dataset, "colours")
+    assert f"{title}__b__b: cannot be used: " in capsys.readouterr().out
     assert described(data, "some")["run"] == f"{dataset}__a__a"
 
 

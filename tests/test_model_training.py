@@ -182,6 +182,8 @@ def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
         "dtype": "uint8",
         "range": [0, 255],
         "resize": "bilinear",
+        "fit": "crop",
+        "background": [255, 255, 255],
     }
     assert (run["validation"], run["warnings"]) == ("drawn", {})
     content = safe_pickle.load(path, allow_model=True)

@@ -68,7 +68,7 @@ def _source(shown: int, found: Predictions, model: Model) -> str:
     classified = len(found.rows) - len(found.damaged)
     which = f"the {shown} least sure" if shown < classified else "the least sure first"
     accuracy = figure(model.accuracy, ".3f")
-    by = f"by {model.run}, validation accuracy {accuracy}"
+    by = f"by {model.title}, validation accuracy {accuracy}"
     return f"{which}; {by}" if shown > 1 else by
 
 

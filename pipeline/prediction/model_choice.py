@@ -7,6 +7,7 @@ from pathlib import Path
 import constants
 from helper import UserError, printable, shown
 from pipeline.artifacts.catalog import Catalog, Checkpoint
+from pipeline.artifacts.dataset import display_run
 from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.images.image_decoder import Range
 from pipeline.images.preparation import FITS, Preparation
@@ -20,6 +21,7 @@ class NoModel(UserError):
 class Model:
     """A checkpoint, and what its images and its classes are like.
 
+    title: the run's name for people.
     ranges: what becomes black and white in an image of more than 8 bits, by its sort.
     accuracy: in validation; None where it is not known.
     """
@@ -27,6 +29,7 @@ class Model:
     path: Path
     sha256: str
     dataset: str
+    title: str
     class_names: tuple[str, ...]
     preparation: Preparation
     ranges: dict[str, Range]
@@ -112,8 +115,10 @@ def model_of(catalog: Catalog, checkpoint: Checkpoint) -> Model:
     )
     ranges = {sort: (low, high) for sort, (low, high) in prepared.get("ranges", {}).items()}
     accuracy = said.accuracy if said.validated else None
+    raw_name = dataset.raw_name if dataset else ""
     return Model(
         *(checkpoint.path, checkpoint.sha256, checkpoint.dataset),
+        display_run(checkpoint.run, checkpoint.dataset, raw_name),
         *(names, preparation, ranges, accuracy),
     )
 

@@ -111,7 +111,7 @@ class InputClassifier:
             except UserError as error:
                 self.stage.raise_if_stopping()
                 self.failed[model.sha256] = str(error)
-                log.error("%s: cannot be used: %s", model.run, error)
+                log.error("%s: cannot be used: %s", model.title, error)
                 return None
 
     def _is_old(self, state: InputState) -> bool:
@@ -279,4 +279,4 @@ def _said_of(
     damaged = f", {len(found.damaged):,} of them damaged" if found.damaged else ""
     table = shown(files.table_path(data.predictions, source.name))
     images = count(len(found.rows), "image")
-    return f"{where}: classified in {seconds:.1f} s by {model.run}: {images}{damaged}; {table}"
+    return f"{where}: classified in {seconds:.1f} s by {model.title}: {images}{damaged}; {table}"

@@ -38,7 +38,7 @@ def print_predictions(options: argparse.Namespace) -> int:
     for row in rows:
         if row.problem:
             print(f"{printable(row.file)} {row.problem}")
-    print(f"by {printable(model.run)}", file=sys.stderr)
+    print(f"by {model.title}", file=sys.stderr)
     return 1 if any(row.problem for row in rows) else 0
 
 

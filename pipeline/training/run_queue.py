@@ -21,7 +21,7 @@ from typing import TypeVar
 import constants
 from helper import UserError, digest_of, read_file, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import dataset_time, display_run
+from pipeline.artifacts.dataset import dataset_time, display_name, display_run
 from pipeline.artifacts.hyperparameters import Settings, read_hyperparameters
 from pipeline.artifacts.metadata import DatasetDescription, read_json
 from pipeline.data_folder import CLOCK_TICK, DataFolder, description_path, file_state
@@ -84,8 +84,9 @@ class ModelFile(InputFile):
     def why_not(self, dataset: DatasetFile) -> str:
         too_small = dataset.image_size < self.smallest
         limit = f"from {self.smallest}" if too_small else f"up to {self.largest}"
+        name = display_name(dataset.name, dataset.raw_name)
         return (
-            f"{dataset.name}: not trained with {self.name}, which takes images {limit} pixels; these"
+            f"{name}: not trained with {self.name}, which takes images {limit} pixels; these"
             f" have {dataset.image_size}"
         )
 
