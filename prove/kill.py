@@ -2,7 +2,11 @@
 
 Each stage is killed at each system call that changes something in its data folder; a trainer once
 alone and once together with its stage. Then the stage is started again and ends as if undisturbed.
+A run whose trainer alone is killed has failed, or it ends early with its best epoch: it is asked for again.
 """
+
+import json
+from pathlib import Path
 
 from prove import Result, some, tried, warm
 from prove.scenes import CHECKPOINT, FIRST, NEXT_RUN, SCENES, TRAINING, Prepared, prepared
@@ -49,6 +53,17 @@ def _problems(scene: Prepared, point: Point, together: bool, folder) -> list[str
     if "killed by SIGKILL" not in log.read_text():
         return ["it was not killed"]
     problems = scene.torn_in(folder)
-    # A trainer that is killed alone is a run that failed: for want of memory, say.
-    retry = ["--retry-failed"] if scene.scene.script == TRAINING else []
-    return problems + scene.ends_otherwise(folder, *retry)
+    if scene.scene.script != TRAINING:
+        return problems + scene.ends_otherwise(folder)
+    for description in _ended_early(folder):
+        description.with_suffix(".pkl").unlink(missing_ok=True)
+        description.unlink()
+    return problems + scene.ends_otherwise(folder, "--retry-failed")
+
+
+def _ended_early(folder: Path) -> list[Path]:
+    """The descriptions of the checkpoints that hold only the epochs before a failure."""
+    found = (folder / "data" / "model_checkpoints").glob("*.json")
+    return [
+        path for path in found if "ended_early" in json.loads(path.read_text())["run"]["warnings"]
+    ]

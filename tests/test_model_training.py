@@ -510,7 +510,7 @@ def test_two_workers_train_two_runs_side_by_side(workplace, start):
     stage.wait_for("__tiny__a: epoch ")
     assert len(children(stage.process.pid)) == 2
     os.kill(int(children(stage.process.pid)[0]), signal.SIGKILL)
-    stage.wait_for("failed: the training process was ended by SIGKILL")
+    stage.wait_for("the training process was ended by SIGKILL")
     stage.wait_for("__tiny__c: epoch 2 of")
     assert stage.end(signal.SIGINT, seconds=30) == 0
     assert stage.lines[-1].count("goes on from there") == 2
@@ -525,13 +525,15 @@ def test_the_training_process_goes_when_the_stage_is_killed(workplace, start):
     until_gone(child)
 
 
-def test_a_killed_training_process_fails_its_run_and_the_stage_goes_on(workplace, start):
+def test_a_killed_training_process_ends_its_run_alone_and_its_best_epoch_is_kept(workplace, start):
     (workplace / "sets" / "short.toml").write_text("epochs = 100000\nearly_stopping_patience = 0\n")
     stage = start("model_training.py", *options(workplace), "--verbose")
     stage.wait_for("epoch 1 of 100000")
     [child] = children(stage.process.pid)
     os.kill(int(child), signal.SIGKILL)
-    stage.wait_for("failed: the training process was ended by SIGKILL, often for want of memory.")
+    killed = "the training process was ended by SIGKILL, often for want of memory."
+    stage.wait_for(f"__tiny__short: {killed} Its best epoch so far is kept.")
+    assert f": {killed}" in stage.wait_for("__tiny__short: trained in")
     (workplace / "sets" / "other.toml").write_text("epochs = 1\n")
     stage.wait_for("__tiny__other: trained in")
 
