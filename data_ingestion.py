@@ -27,7 +27,7 @@ from pipeline.raw_data.ingestion import Ingestion, RawDatasetState
 from pipeline.raw_data.ingestion_settings import IngestionSettings, wrong_value
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
-from pipeline.stage.options import stage_parser
+from pipeline.stage.options import add_settle, check_settle, stage_parser
 from pipeline.stage.process import Stage, run_stage
 from pipeline.stage.terminal import run_script
 from pipeline.stage.text import count
@@ -49,17 +49,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="the folder to watch (default: raw_dataset in the data folder)",
     )
-    parser.add_argument(
-        "--settle",
-        type=float,
-        default=constants.SETTLE,
-        metavar="SECONDS",
-        help="a raw dataset must not change for this long before it is read (default: %(default)g)",
-    )
+    add_settle(parser, "a raw dataset must not change for this long before it is read")
     _add_image_options(parser)
     options = parser.parse_args(arguments)
-    if not 0 <= options.settle <= 86_400:
-        parser.error(f"--settle is {options.settle:g}, expected seconds between 0 and 86400")
+    check_settle(parser, options)
     if not 1 <= options.largest_image <= constants.MOST_IMAGE_PIXELS:
         parser.error(
             f"--largest-image is {options.largest_image}, expected 1 to {constants.MOST_IMAGE_PIXELS}"

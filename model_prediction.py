@@ -27,7 +27,7 @@ from pipeline.prediction.prediction import Prediction
 from pipeline.prediction.printed_table import print_predictions
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
-from pipeline.stage.options import stage_parser
+from pipeline.stage.options import add_settle, check_settle, stage_parser
 from pipeline.stage.process import Stage, run_stage
 from pipeline.stage.terminal import run_script
 from pipeline.stage.text import count
@@ -63,17 +63,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="TIME",
         help="classify with the best checkpoint of this dataset (default: the newest that has one)",
     )
-    parser.add_argument(
-        "--settle",
-        type=float,
-        default=constants.SETTLE,
-        metavar="SECONDS",
-        help="what is dropped must not change for three times as long before it is read"
-        " (default: %(default)g)",
-    )
+    add_settle(parser, "what is dropped must not change for three times as long before it is read")
     options = parser.parse_args(arguments)
-    if not 0 <= options.settle <= 86_400:
-        parser.error(f"--settle is {options.settle:g}, expected seconds between 0 and 86400")
+    check_settle(parser, options)
     options.run, options.dataset = (
         name.removesuffix(".pkl") for name in (options.run, options.dataset)
     )

@@ -129,18 +129,24 @@ def only_decoding(folder: Path, size: int) -> Callable[[], None]:
                 image[:] = pyspng.load(file.read())
 
     def work() -> None:
-        paths = [path for split in SPLITS for path in rows(folder, split)[0]]
-        room = np.frombuffer(mmap.mmap(-1, len(paths) * size * size * 3), np.uint8)
-        room = room.reshape(-1, size, size, 3)
-        fork = multiprocessing.get_context("fork")
-        shares = [slice(start, None, CORES) for start in range(CORES)]
-        each = [fork.Process(target=decode, args=(paths[one], room[one])) for one in shares]
-        for process in each:
-            process.start()
-        for process in each:
-            process.join()
+        on_all_cores(decode, [path for split in SPLITS for path in rows(folder, split)[0]], size)
 
     return work
+
+
+def on_all_cores(
+    decode: Callable[[list[str], np.ndarray], None], paths: list[str], size: int
+) -> None:
+    """Decode all files into one array (count, size, size, 3), each process a part of them."""
+    room = np.frombuffer(mmap.mmap(-1, len(paths) * size * size * 3), np.uint8)
+    room = room.reshape(-1, size, size, 3)
+    fork = multiprocessing.get_context("fork")
+    parts = [slice(start, None, CORES) for start in range(CORES)]
+    each = [fork.Process(target=decode, args=(paths[part], room[part])) for part in parts]
+    for process in each:
+        process.start()
+    for process in each:
+        process.join()
 
 
 PEERS = {  # by name: the library it needs, and how many times as fast this project wants to be

@@ -6,8 +6,6 @@ python benchmarks/jpegs.py FOLDER SIZE          on your own: FOLDER holds one fo
 With pip install -r benchmarks/requirements.txt; whom it does not find it leaves out.
 """
 
-import mmap
-import multiprocessing
 import os
 import sys
 import tempfile
@@ -17,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from ingestion_peers import BATCH, CORES, filled, pickled
+from ingestion_peers import BATCH, CORES, filled, on_all_cores, pickled
 from peer_runs import PeerRun, measure
 from processes import ROOT
 from tables import NOT_INSTALLED, QUICK, alternating, installed, markdown, progress, ratio, spread
@@ -194,19 +192,7 @@ def only_decoding(folder: Path, made: Path, size: int) -> Callable[[], None]:
         for image, file in zip(room, files, strict=True):
             image[:] = cv2.resize(cv2.imread(file, flag), (size, size))
 
-    def work() -> None:
-        files = files_of(folder)
-        room = np.frombuffer(mmap.mmap(-1, len(files) * size * size * 3), np.uint8)
-        room = room.reshape(-1, size, size, 3)
-        fork = multiprocessing.get_context("fork")
-        parts = [slice(start, None, CORES) for start in range(CORES)]
-        each = [fork.Process(target=decode, args=(files[part], room[part])) for part in parts]
-        for process in each:
-            process.start()
-        for process in each:
-            process.join()
-
-    return work
+    return lambda: on_all_cores(decode, files_of(folder), size)
 
 
 US = "this project"

@@ -31,6 +31,11 @@ class Problem:
     count: int = 1
     files: tuple[str, ...] = ()
 
+    @classmethod
+    def about(cls, kind: str, text: str, files: Sequence[str]) -> "Problem":
+        """A warning about these files, of which it names a few."""
+        return cls(kind, text, count=len(files), files=tuple(files[: constants.MOST_EXAMPLES]))
+
     def __str__(self) -> str:
         return f"{self.text} {self.cure}".strip()
 

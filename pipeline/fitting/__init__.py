@@ -1,1 +1,1 @@
-"""What a fit needs beside Keras: checks of what a model gives, in NumPy alone."""
+"""What a fit needs beside Keras: its batches, and whether outputs are probabilities."""

@@ -119,6 +119,11 @@ class _Images:
         other = equal[self.pairs.first] != equal[self.pairs.second]
         return Pairs(*(part[other] for part in self.pairs))
 
+    def files_of_pairs(self, these: np.ndarray, others: np.ndarray) -> list[str]:
+        """The file of each of `these` images, and after it that of the one beside it in `others`."""
+        pairs = zip(these.tolist(), others.tolist(), strict=True)
+        return [self.files[number] for pair in pairs for number in pair]
+
 
 def _in_both(images: _Images) -> Problem | None:
     trained: dict[bytes, str] = {}
@@ -164,11 +169,8 @@ def _near_duplicates(images: _Images) -> Iterator[Problem]:
     first, second, _ = images.near
     across = np.flatnonzero((first < images.trained) & (second >= images.trained))
     if len(tested := np.unique(second[across], return_index=True)[1]):
-        pairs = [
-            images.files[number]
-            for pair in across[np.sort(tested)].tolist()
-            for number in (second[pair], first[pair])
-        ]
+        one_each = across[np.sort(tested)]
+        pairs = images.files_of_pairs(second[one_each], first[one_each])
         text = (
             f"test images that look nearly the same as one in train: {len(tested):,}, first"
             f" {printable(pairs[0])} and {printable(pairs[1])}: the test accuracy may look better"
@@ -179,11 +181,8 @@ def _near_duplicates(images: _Images) -> Iterator[Problem]:
         (second < images.trained) & (images.labels[first] != images.labels[second])
     )
     if len(apart):
-        pairs = [
-            images.files[number]
-            for pair in apart[: constants.MOST_EXAMPLES].tolist()
-            for number in (first[pair], second[pair])
-        ]
+        some = apart[: constants.MOST_EXAMPLES]
+        pairs = images.files_of_pairs(first[some], second[some])
         text = (
             f"pairs of training images that look nearly the same and have different labels:"
             f" {len(apart):,}, first {printable(pairs[0])} and {printable(pairs[1])}: one of the"

@@ -157,13 +157,11 @@ def assign_parts(rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
 
 def unlabelled(files: list[str]) -> Problem:
     first = printable(files[0])
-    return Problem(
-        "unlabelled",
+    text = (
         f"{count(len(files), 'image')} of a test part without labels,"
-        f" first {first}: set aside, the test accuracy is measured on others.",
-        count=len(files),
-        files=tuple(files[: constants.MOST_EXAMPLES]),
+        f" first {first}: set aside, the test accuracy is measured on others."
     )
+    return Problem.about("unlabelled", text, files)
 
 
 def _class_folders(look: FolderScan, base: str) -> Layout | None:

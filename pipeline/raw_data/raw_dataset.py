@@ -280,12 +280,9 @@ def _damaged(images: dict[str, Images], listed: bool, leave_out: bool) -> dict[s
 
 def _left_out(left_out: dict[str, str]) -> Problem:
     file, reason = next(iter(left_out.items()))
-    return Problem(
-        "damaged",
-        f"damaged images that are left out: {len(left_out):,}, first {printable(file)}, which {reason}.",
-        count=len(left_out),
-        files=tuple(left_out)[: constants.MOST_EXAMPLES],
-    )
+    number, first = len(left_out), printable(file)
+    text = f"damaged images that are left out: {number:,}, first {first}, which {reason}."
+    return Problem.about("damaged", text, list(left_out))
 
 
 def _hold_out(

@@ -169,10 +169,8 @@ class TableFiles:
 def _not_listed(files: list[str], tables: list[FittingTable]) -> Problem:
     names = " or ".join(printable(fitting.path) for fitting in tables)
     verb = "is" if len(files) == 1 else "are"
-    return Problem(
-        "not listed",
+    text = (
         f"{count(len(files), 'image')} {verb} not named in {names}, first"
-        f" {printable(files[0])}: left out.",
-        count=len(files),
-        files=tuple(files[: constants.MOST_EXAMPLES]),
+        f" {printable(files[0])}: left out."
     )
+    return Problem.about("not listed", text, files)

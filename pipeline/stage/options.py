@@ -32,3 +32,19 @@ def stage_parser(documentation: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=constants.VERSION)
     return parser
+
+
+def add_settle(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """The option for how long what is dropped must not change; `check_settle` its value."""
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=constants.SETTLE,
+        metavar="SECONDS",
+        help=f"{meaning} (default: %(default)g)",
+    )
+
+
+def check_settle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if not 0 <= options.settle <= 86_400:
+        parser.error(f"--settle is {options.settle:g}, expected seconds between 0 and 86400")
