@@ -187,8 +187,8 @@ def draw(matrix: Matrix) -> bytes:
 def subtitles(matrix: Matrix) -> list[str]:
     found = [
         f"Accuracy of {matrix.sizes()[0]} on the test images of {matrix.sizes()[1]}",
-        "framed: the dataset that a model was trained on; \N{EN DASH}: not comparable, as classes or"
-        " image size differ",
+        "framed: the dataset that a model was trained on",
+        "\N{EN DASH}: not comparable, as classes or image size differ",
     ]
     older = len(matrix.groups) - MOST_DATASETS
     if older > 0:
