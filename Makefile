@@ -18,8 +18,9 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 demo: .venv/installed
 	@$(BIN)/python -m pipeline.demo
 
+# Unbuffered: honcho prints in its signal handler, which Python refuses within the write of a buffer.
 run: .venv/installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/honcho start
+	@PYTHONUNBUFFERED=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/honcho start
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal $(if $(CI),--cov)
