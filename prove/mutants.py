@@ -839,7 +839,7 @@ HOW_A_STAGE_LIVES = (
     _mutant(
         "the others say which process it is",
         "pipeline/stage/lock.py",
-        '            self.file.write(f"{os.getpid()}\\n")\n',
+        '            self.file.write(f"{os.getpid()}\\n{time.monotonic()}\\n")\n',
         "",
         "one_process",
     ),

@@ -1,9 +1,14 @@
 """What this machine trains with: cores or GPUs, and how many runs side by side suit them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import constants
+
+# How Linux limits the memory of a container or a service.
+CONTROL_GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def cores() -> int:
@@ -19,8 +24,32 @@ def gpus() -> list[str]:
 
 
 def memory() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes of memory that this process may use: those of the machine, or fewer in a container."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *_memory_limits()])
+
+
+def _memory_limits() -> Iterator[int]:
+    """The limits of this process's control groups and of those that they are in, if there are any."""
+    try:
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        number, controllers, group = line.split(":", 2)
+        if number == "0":  # version 2
+            root, name = CONTROL_GROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = CONTROL_GROUPS / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # In a container the path may be the host's, and only its root is to be seen: the own group.
+        folder = root / group.lstrip("/")
+        for around in (folder, *folder.parents):
+            with suppress(OSError, ValueError):  # ValueError: "max", so there is no limit
+                yield int((around / name).read_text())
+            if around == root:
+                break
 
 
 def worker_slots(workers: int | None) -> int:

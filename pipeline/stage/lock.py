@@ -94,7 +94,8 @@ class StageLock:
         work_under(LockFile(str(self.path), identity(self.file.fileno())))
         with suppress(OSError):  # the lock holds without the number, too, on a full disk
             self.file.truncate(0)
-            self.file.write(f"{os.getpid()}\n")
+            # In each container the number may be 1: the time tells two holders apart.
+            self.file.write(f"{os.getpid()}\n{time.monotonic()}\n")
             self.file.flush()
         if not holds_lock():  # it was replaced before it was locked
             self.__exit__()
@@ -131,7 +132,7 @@ class StageLock:
         """The other process's number. It takes the lock first and writes its number then."""
         for _ in range(20):
             self.file.seek(0)
-            if number := self.file.read().strip():
-                return number
+            if lines := self.file.read().split():
+                return lines[0]
             time.sleep(0.05)
         return "(unknown)"

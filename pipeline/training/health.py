@@ -14,7 +14,7 @@ from pipeline.stage.status import STOPPED, StageStatus, Task
 from pipeline.training.run_table import aligned, in_words, is_locked
 
 STAGES = ("ingestion", "training", "analysis", "prediction")
-LONGEST_NUMBER = 100  # bytes
+LONGEST_HOLDER = 100  # bytes
 HEAD = ("stage", "state", "since", "doing", "progress", "last error")
 
 
@@ -81,10 +81,16 @@ def _down(said: StageStatus) -> str:
 def _is_of_holder(said: StageStatus, lock: Path) -> bool:
     """Whether it was said by the process that holds the lock, not by one that was killed before it."""
     try:
-        holder = read_file(lock, LONGEST_NUMBER).strip()
-    except OSError:
+        number, *locked = read_file(lock, LONGEST_HOLDER).split()
+    except (OSError, ValueError):  # on a full disk the lock has no number
         return True
-    return holder in (b"", str(said.pid).encode())  # on a full disk the lock has no number
+    if number != str(said.pid).encode():
+        return False
+    # Processes of two containers may have the same number. The later one has locked since.
+    try:
+        return not locked or said.said is None or said.said >= float(locked[0])
+    except ValueError:
+        return True
 
 
 def _quiet(said: StageStatus, lock: Path) -> float:

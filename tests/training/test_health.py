@@ -9,6 +9,7 @@ import pytest
 import constants
 import run_queue
 from helper import write_json
+from pipeline.stage.lock import StageLock
 from pipeline.training.health import health_of
 
 STAGES = ("ingestion", "training", "analysis", "prediction")
@@ -144,6 +145,19 @@ def test_what_a_process_that_was_killed_had_said_is_not_taken_for_the_next_ones(
     working("training", doing="training a", pid=99, said=time.monotonic() - 600)
     health = health_of("training", data)
     assert (health.state, health.doing, health.pid) == ("live", "", None)
+
+
+def test_a_process_with_the_number_of_one_that_was_killed_is_not_taken_for_it(data):
+    """In a container the stage is always process 1, or whichever comes after the first."""
+    with StageLock("training", data):
+        said = {"pid": os.getpid(), "doing": "training a", "said": time.monotonic() - 600}
+        (data / "status").mkdir()
+        write_json(data / "status" / "training.json", said)
+        health = health_of("training", data)
+        assert (health.state, health.doing, health.pid) == ("live", "", None)
+        write_json(data / "status" / "training.json", said | {"said": time.monotonic()})
+        health = health_of("training", data)
+        assert (health.state, health.doing, health.pid) == ("live", "training a", os.getpid())
 
 
 def test_one_that_never_says_anything_is_stuck_in_the_end(data, working):
