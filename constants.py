@@ -62,6 +62,7 @@ MOST_SET_BYTES = 2**16
 LAST_WORDS_BYTES = 2**14  # of the end of a training.log, which may be of any length
 # In a line of a hyperparameter set: the memory that a key takes grows with the square of its dots.
 MOST_DOTS = 64
+MOST_SEEDS = 100  # of a hyperparameter set; each is a run with every model on every dataset
 
 # What an archive may hold. The largest that is to fit in: ImageNet has 1.4 million files, 150 GB.
 MOST_UNPACKED_BYTES = 2**39

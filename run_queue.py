@@ -29,11 +29,17 @@ def main(arguments: list[str] | None = None) -> int:
     if options.health:
         return health.print_health(options.data, options.json, options.stages)
     queue = RunQueue(options.data, options.models_folder, options.hyperparameters_folder)
-    table = RunTable(options.data).refresh(queue.look())
+    runs = queue.look()
+    table = RunTable(options.data).refresh(runs)
+    seeds = run_table.over_seeds(table, runs)
     if options.json:
-        print(json.dumps({"runs": run_table.as_plain(table), "problems": queue.problems}, indent=2))
+        content = {"runs": table, "over_seeds": seeds}
+        plain = {name: run_table.as_plain(records) for name, records in content.items()}
+        print(json.dumps({**plain, "problems": queue.problems}, indent=2))
     else:
         print(run_table.as_text(table))
+        for line in filter(None, (group.as_line() for group in seeds)):
+            print(line)
         for problem in queue.problems:
             print(problem, file=sys.stderr)
     return 1 if queue.problems else 0

@@ -22,6 +22,7 @@ from pipeline.artifacts.checkpoint import run_in
 from pipeline.artifacts.dataset import display_name
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.metadata import read_json
+from pipeline.data_folder import run_folder
 from pipeline.training import worker
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.scheduler import Scheduler
@@ -116,6 +117,53 @@ def test_of_a_training_that_crashes_after_good_epochs_the_best_one_is_kept(workp
     assert 1 <= run["best_epoch"] <= run["epochs"]
     assert f"; {said}" in capsys.readouterr().out
     assert weights(path)
+
+
+def seeded_checkpoints(workplace):
+    return {
+        path.stem.removeprefix(f"{dataset_name(workplace)}__tiny__"): path
+        for path in checkpoints(workplace)
+    }
+
+
+def test_a_set_with_several_seeds_gives_a_checkpoint_of_each(workplace, capsys):
+    assert train(workplace) == 0
+    trained = {path: path.read_bytes() for path in checkpoints(workplace)}
+    text = (workplace / "sets" / "short.toml").read_text()
+    (workplace / "sets" / "short.toml").write_text(f"{text}seeds = [0, 7, 3]\n")
+    assert train(workplace) == 0
+    found = seeded_checkpoints(workplace)
+    assert found.keys() == {"short", "short__seed7", "short__seed3"}  # that of seed 0 was there
+    assert all(path.read_bytes() == content for path, content in trained.items())
+    runs = {name: read_json(path.with_suffix(".json"))["run"] for name, path in found.items()}
+    assert {name: run["settings"]["seed"] for name, run in runs.items()} == {
+        "short": 0,
+        "short__seed7": 7,
+        "short__seed3": 3,
+    }
+    one, other = weights(found["short__seed7"]), weights(found["short__seed3"])
+    assert not np.array_equal(one[0], other[0])
+    logs = EventAccumulator(str(run_folder(found["short__seed7"]) / "logs" / "train")).Reload()
+    assert "epoch_loss" in logs.Tags()["tensors"] + logs.Tags()["scalars"]
+    assert "__short__seed3: trained in" in capsys.readouterr().out
+
+
+def test_the_seeds_that_failed_are_tried_again_and_no_others(workplace, capsys):
+    (workplace / "sets" / "short.toml").write_text("epochs = 1\nseeds = [4, 9]\n")
+    flag = workplace / "works"
+    failing = f"""
+import pathlib, numpy
+if not pathlib.Path({str(flag)!r}).exists() and numpy.random.get_state()[1][0] == 9:
+    raise ValueError("not with this seed")
+"""
+    (workplace / "models" / "tiny.py").write_text(TINY + failing)
+    assert train(workplace) == 1
+    assert seeded_checkpoints(workplace).keys() == {"short__seed4"}
+    assert "__short__seed9: failed: ValueError: not with this seed" in capsys.readouterr().out
+    flag.touch()
+    assert train(workplace, "--retry-failed") == 0
+    assert seeded_checkpoints(workplace).keys() == {"short__seed4", "short__seed9"}
+    assert "__short__seed4" not in capsys.readouterr().out
 
 
 def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):

@@ -4,6 +4,7 @@ Told from the reports on disk, so a report that comes, changes or goes changes t
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -16,6 +17,7 @@ from pipeline.stage.text import count, figure, percent
 from pipeline.statistics.class_metrics import GUESSING, UNEQUAL
 from pipeline.statistics.comparison import Comparison, compare_with_first
 from pipeline.statistics.intervals import accuracy_interval
+from pipeline.statistics.spread import Spread, spread_of
 
 # The picture has room for this much; the table has all.
 MOST_DATASETS = 6
@@ -87,6 +89,29 @@ def chosen(reports: list[Report]) -> Report | None:
     return max(reports, key=lambda report: report.validation_accuracy or 0)
 
 
+def spreads(reports: list[Report]) -> list[Spread | None]:
+    """For each run that of the accuracy over the seeds of its model and settings; None where it is alone."""
+    by_seed: defaultdict[tuple, dict] = defaultdict(dict)
+    for report in sorted(reports, key=lambda report: report.run):
+        by_seed[_apart_from_seed(report)].setdefault(report.settings.get("seed"), report.accuracy)
+    found = {
+        experiment: spread_of([*accuracies.values()])
+        for experiment, accuracies in by_seed.items()
+        if None not in accuracies  # without a seed, runs are not known to be the same experiment
+    }
+    return [found.get(_apart_from_seed(report)) for report in reports]
+
+
+def _apart_from_seed(report: Report) -> tuple:
+    """What runs have alike that differ in their seed alone. A default may be spelled out or not."""
+    said = {
+        (name, value)
+        for name, value in report.settings.items()
+        if name != "seed" and value != SETTINGS[name].default
+    }
+    return report.model, report.model_sha256, frozenset(said)
+
+
 def lines(content: list[Standing]) -> list[dict]:
     """The table: a line for each run, with a column for each setting that differs."""
     settings = differing(content)
@@ -100,6 +125,7 @@ def lines(content: list[Standing]) -> list[dict]:
             "hyperparameter_set": report.hyperparameter_set,
             "accuracy": report.accuracy,
             **certainty(report, comparison, report is choice),
+            **over_seeds(spread),
             "loss": report.loss,
             "parameters": report.parameters,
             "training_seconds": report.seconds,
@@ -108,10 +134,27 @@ def lines(content: list[Standing]) -> list[dict]:
         }
         for standing in content
         for choice in [chosen(standing.reports)]
-        for rank, (report, comparison) in enumerate(
-            zip(standing.reports, comparisons(standing.reports), strict=True), 1
+        for rank, (report, comparison, spread) in enumerate(
+            zip(
+                standing.reports,
+                comparisons(standing.reports),
+                spreads(standing.reports),
+                strict=True,
+            ),
+            1,
         )
     ]
+
+
+def over_seeds(spread: Spread | None) -> dict:
+    """The columns of the accuracy over the seeds of one model and set."""
+    return {
+        "seeds": spread and spread.count,
+        "seeds_mean": spread and spread.mean,
+        "seeds_deviation": spread and spread.deviation,
+        "seeds_low": spread and spread.low,
+        "seeds_high": spread and spread.high,
+    }
 
 
 def certainty(report: Report, comparison: Comparison | None, is_chosen: bool) -> dict:
@@ -159,6 +202,7 @@ def draw(content: list[Standing]) -> bytes:
     shown = best(content)
     settings = [name for name in differing(shown) if name != "epochs"][:MOST_SETTINGS]
     unequal = any(map(is_unequal, chain.from_iterable(part.reports for part in shown)))
+    seeded = any(chain.from_iterable(spreads(part.reports) for part in content[: len(shown)]))
     columns = [
         table_plots.Column(""),
         table_plots.Column("model", right=False),
@@ -166,6 +210,7 @@ def draw(content: list[Standing]) -> bytes:
         table_plots.Column("accuracy"),
         table_plots.Column("95 % interval", bar=True),
         table_plots.Column("beside the first", right=False),
+        *([table_plots.Column("over seeds", right=False)] if seeded else []),
         table_plots.Column("validation"),
         *map(table_plots.Column, ("balanced", "macro F1") if unequal else ()),
         *map(table_plots.Column, ("loss", "parameters", "seconds", "epochs", *settings)),
@@ -176,9 +221,15 @@ def draw(content: list[Standing]) -> bytes:
             datasets[part.dataset],
             note(part.reports, len(whole.reports) - len(part.reports)),
             [
-                cells(rank, report, settings, comparison, unequal)
-                for rank, (report, comparison) in enumerate(
-                    zip(part.reports, comparisons(whole.reports), strict=False), 1
+                cells(rank, report, settings, comparison, unequal, [spread] if seeded else [])
+                for rank, (report, comparison, spread) in enumerate(
+                    zip(
+                        part.reports,
+                        comparisons(whole.reports),
+                        spreads(whole.reports),
+                        strict=False,
+                    ),
+                    1,
                 )
             ],
             [
@@ -230,6 +281,11 @@ def remarks(reports: list[Report]) -> list[str]:
                 " good as the first within chance (McNemar's exact test, Holm's correction);"
                 " beside each, how many test images would tell the two apart."
             )
+    if any(spreads(reports)):
+        found.append(
+            "Over seeds: the mean test accuracy of a model and set \N{PLUS-MINUS SIGN} its standard"
+            " deviation, the lowest and the highest, and of how many seeds."
+        )
     if is_unequal(reports[0]):
         guess = percent(reports[0].guessing_accuracy or 0)
         found.append(f"Classes are not equally large: always guessing the largest gives {guess}.")
@@ -257,6 +313,16 @@ def interval_cell(report: Report) -> str:
     return f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if interval else "\N{EN DASH}"
 
 
+def spread_cell(spread: Spread | None) -> str:
+    """In per cent."""
+    if spread is None:
+        return "\N{EN DASH}"
+    mean, deviation, low, high = (
+        f"{100 * share:.1f}" for share in (spread.mean, spread.deviation, spread.low, spread.high)
+    )
+    return f"{mean} \N{PLUS-MINUS SIGN} {deviation} ({low}-{high} of {spread.count})"
+
+
 def share_cell(share: float | None) -> str:
     return "\N{EN DASH}" if share is None else percent(share)
 
@@ -267,7 +333,9 @@ def cells(
     settings: list[str],
     comparison: Comparison | None = None,
     unequal: bool = False,
+    over_seeds: Sequence[Spread | None] = (),
 ) -> list[str]:
+    """`over_seeds` has the run's spread where that has a column."""
     epochs, most = report.epochs, report.settings.get("epochs")
     return [
         str(rank),
@@ -275,6 +343,7 @@ def cells(
         percent(report.accuracy),
         interval_cell(report),
         beside_the_first(rank, report, comparison),
+        *map(spread_cell, over_seeds),
         share_cell(report.validation_accuracy),
         *map(share_cell, (report.balanced_accuracy, report.macro_f1) if unequal else ()),
         figure(report.loss, ".3f"),

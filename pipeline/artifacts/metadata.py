@@ -223,6 +223,7 @@ class Report:
     loss: float | None
     test_images: int | None
     model: str
+    model_sha256: str | None
     hyperparameter_set: str
     parameters: int | None
     seconds: float | None  # of training
@@ -257,6 +258,7 @@ class Report:
             number_in(said, "loss"),
             whole_in(said, "test_images"),
             text_in(trained, "model") or "",
+            text_in(trained, "model_sha256"),
             text_in(trained, "hyperparameter_set") or "",
             whole_in(trained, "parameters"),
             seconds_in(trained, "seconds"),

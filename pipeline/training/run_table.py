@@ -16,6 +16,7 @@ from pipeline.artifacts.metadata import AnalysisEntry, RunState, TrainingEntry
 from pipeline.data_folder import DataFolder, FileState, run_folder, state_of, training_log
 from pipeline.statistics.class_metrics import GUESSING
 from pipeline.statistics.intervals import accuracy_interval, with_interval
+from pipeline.statistics.spread import Spread, spread_of
 from pipeline.training import training_state
 from pipeline.training.run_queue import Run
 
@@ -315,8 +316,46 @@ def aligned(lines: list[tuple[str, ...]]) -> str:
     )
 
 
-def as_plain(table: list[Row]) -> list[dict]:
-    return [asdict(row) for row in table]
+def as_plain(records: list) -> list[dict]:
+    return [asdict(record) for record in records]
+
+
+@dataclass
+class OverSeeds:
+    """The runs of one dataset, model and set, which differ in their seed alone."""
+
+    dataset: str
+    dataset_name: str
+    model: str
+    hyperparameter_set: str
+    seeds: list[int]
+    test_accuracy: Spread | None  # of those that are analyzed; None for fewer than 2
+
+    def as_line(self) -> str:
+        dataset = display_name(self.dataset, self.dataset_name)
+        names = f"{dataset} {printable(self.model)} {printable(self.hyperparameter_set)}"
+        found = self.test_accuracy
+        if found is None:
+            return ""
+        return (
+            f"{names}: test accuracy {found.mean:.3f} +- {found.deviation:.3f}"
+            f" ({found.low:.3f}-{found.high:.3f}) over {found.count} seeds"
+        )
+
+
+def over_seeds(table: list[Row], runs: list[Run]) -> list[OverSeeds]:
+    """For all that there are several seeds of, in the table's order; `runs` are those of its rows."""
+    groups = defaultdict(list)
+    for row, run in zip(table, runs, strict=True):
+        groups[run.apart_from_seed].append((row, run))
+    found = []
+    for group in groups.values():
+        accuracies = [row.test_accuracy for row, _ in group if row.test_accuracy is not None]
+        first, run = group[0]
+        names = first.dataset, first.dataset_name, first.model, run.hyperparameters.path.stem
+        seeds = [run.hyperparameters.settings.seed for _, run in group]
+        found.append(OverSeeds(*names, seeds, spread_of(accuracies)))
+    return [group for group in found if len(group.seeds) > 1]
 
 
 def in_words(seconds: float) -> str:

@@ -271,6 +271,37 @@ def test_json_is_for_programs_and_names_problems(place):
     assert 'unknown key "epoch"' in content["problems"][0]
 
 
+def test_what_several_seeds_reach_is_said_with_mean_and_spread(place, capsys):
+    (place.folder / "sets" / "long.toml").unlink()
+    (place.folder / "sets" / "short.toml").write_text("epochs = 10\nseeds = [0, 5, 1, 2]\n")
+    runs = place.runs()[:3]
+    entries = {}
+    for run, accuracy in zip(runs, (0.5, 0.75, 1.0), strict=True):
+        (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
+        entries[run.plain_name] = {"state": "analyzed", "run": run.plain_name, "accuracy": accuracy}
+    place.record(constants.TRAINING_RECORD, {run.key: trained(run) for run in runs})
+    place.record(constants.ANALYSIS_RECORD, entries)
+    assert run_queue.main(place.options()) == 0
+    line = "2022-06-08 20:57:20.868637 tiny short: test accuracy 0.750 +- 0.250 (0.500-1.000) over 3 seeds"
+    assert line in capsys.readouterr().out.splitlines()
+    assert run_queue.main([*place.options(), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    names = {"dataset_name": "", "model": "tiny", "hyperparameter_set": "short"}
+    spread = {"count": 3, "mean": 0.75, "deviation": 0.25, "low": 0.5, "high": 1.0}
+    assert content["over_seeds"] == [
+        {
+            "dataset": f"{year}-06-08 20:57:20.868637",
+            **names,
+            "seeds": [0, 5, 1, 2],
+            "test_accuracy": spread if year == 2022 else None,
+        }
+        for year in (2022, 2021)
+    ]
+    assert [row["hyperparameter_set"] for row in content["runs"][:4]] == [
+        f"short__seed{seed}" for seed in (0, 5, 1, 2)
+    ]
+
+
 def test_times_are_said_in_words():
     assert [run_table.in_words(seconds) for seconds in (4, 89, 600, 7200)] == [
         "4 s", "89 s", "10 min", "2.0 h"
