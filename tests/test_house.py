@@ -30,6 +30,7 @@ FLOORS = [
         "pipeline.statistics",
     },
     {"pipeline.stage"},
+    {"pipeline.run_warnings"},
     {"pipeline.artifacts"},
     {"pipeline.pretrained"},
     {"pipeline.images"},

@@ -92,6 +92,8 @@ class TrainingRecord:
             "seconds": said.seconds,
             "images": said.images,
             "epochs": said.epochs,
+            "validated": said.validated,
+            "warnings": [*said.warnings],
         }
         known = {key: figure for key, figure in figures.items() if figure is not None}
         return said.key, entry | known

@@ -8,6 +8,7 @@ import pandas
 import pytest
 
 from helper import UserError
+from pipeline import run_warnings
 from pipeline.analysis import leaderboard, table_plots
 from pipeline.artifacts import descriptions
 from pipeline.artifacts.catalog import Catalog
@@ -117,6 +118,8 @@ def test_the_table_has_each_figure_in_a_column(data):
         "parameters": "1000",
         "training_seconds": "1.5",
         "epochs": "7",
+        "warnings": "",
+        "dataset_warnings": "",
         "settings.epochs": "9",
     }
 
@@ -437,3 +440,31 @@ def test_unequal_classes_are_said_with_what_guessing_gives(data):
     assert shown[5:9] == ["no better than guessing", "\N{EN DASH}", "50.0 %", "48.7 %"]
     assert list(table(data)["no_better_than_guessing"]) == [True]
     assert margin_is_white(picture(data))
+
+
+def test_warnings_of_a_run_are_a_mark_a_footnote_and_a_cell(data):
+    early = "ended early in epoch 5: the loss became NaN"
+    warned = {"ended_early": {"text": early}, "no_validation": {"text": "No validation: ..."}}
+    put_tested(data, "d__a__x", range(266), trained={"warnings": warned})
+    put_tested(data, "d__b__x", range(200))
+    update(data)
+    [standing] = standings(data)
+    assert [leaderboard.cells(1, one, [])[2] for one in standing.reports] == ["x †‡", "x"]
+    assert leaderboard.remarks(standing.reports)[:2] == [
+        "† ended early: the best epoch until then counts.",
+        "‡ no validation: the best epoch is chosen by what it was fitted on.",
+    ]
+    assert list(table(data)["warnings"]) == [f"{early}; {run_warnings.NO_VALIDATION}", ""]
+    assert margin_is_white(picture(data))
+
+
+def test_warnings_of_a_dataset_are_said_below_its_name(data):
+    warned = {kind: {"count": 3} for kind in run_warnings.COUNTED}
+    put_tested(data, "d__a__x", range(266), dataset_warnings=warned)
+    update(data)
+    [standing] = standings(data)
+    [remark] = leaderboard.remarks(standing.reports)
+    assert remark.startswith("The dataset: 3 test images are in train, too; 3 test images look")
+    assert table(data)["dataset_warnings"][0].startswith("3 test images are in train, too;")
+    assert margin_is_white(picture(data))
+    assert opened(picture(data)).width < 1600  # a long remark takes another line, no wider picture
