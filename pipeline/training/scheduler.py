@@ -12,7 +12,7 @@ import constants
 from helper import UserError
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import CheckpointDescription, RunState, TrainingEntry
-from pipeline.data_folder import DataFolder, run_folder
+from pipeline.data_folder import DataFolder, description_path, run_folder
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
 from pipeline.stage.process import Stage
@@ -72,13 +72,29 @@ class TrainingRecord:
     def forget_failed(self) -> None:
         self.stage.retry(lambda: self.ledger.forget(*self.failed))
         self.failed.clear()
+        for folder in self._kept_to_go_on():
+            self.stage.retry(lambda folder=folder: self._forget_ended_early(folder.name))
+
+    def _forget_ended_early(self, name: str) -> None:
+        """Let a run that ended early wait again, to go on: its best epoch is in what it goes on from."""
+        path = self.data.checkpoint(name)
+        said = CheckpointDescription.beside(path)
+        if said.ended_early and said.key and training_state.is_whole(run_folder(path), said.key):
+            path.unlink(missing_ok=True)  # before what says which run it is of
+            description_path(path).unlink(missing_ok=True)
+            self.ledger.forget(said.key)
 
     def remove_leftovers(self) -> None:
-        """What a trainer kept to go on from is of no use once there is the checkpoint."""
-        for state in self.data.checkpoints.glob(f"*/{training_state.FILE}"):
-            if self.data.checkpoint(state.parent.name).exists():
+        """What a trainer kept to go on from is of no use once there is the checkpoint of all epochs."""
+        for folder in self._kept_to_go_on():
+            path = self.data.checkpoint(folder.name)
+            if path.exists() and not CheckpointDescription.beside(path).ended_early:
                 with suppress(IsADirectoryError):
-                    training_state.forget(state.parent)
+                    training_state.forget(folder)
+
+    def _kept_to_go_on(self) -> list[Path]:
+        """The folders of runs that have something to go on from."""
+        return [path.parent for path in self.data.checkpoints.glob(f"*/{training_state.FILE}")]
 
     def _on_disk(self, name: str) -> tuple[str | None, dict]:
         """The key of the run that the checkpoint `name` is of, and its entry; None if there is none."""

@@ -42,6 +42,7 @@ from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build, compiled_by_file
 
+OUT_OF_MEMORY = "there was not enough memory. Use a smaller batch_size or model."
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 
 
@@ -91,10 +92,6 @@ def main(job: dict, connection: Connection) -> int:
         report(event="failed", reason=str(error))
     except Displaced as displaced:
         report(event="retry_later", reason=f"{displaced}.")
-    except MemoryError:
-        report(
-            event="failed", reason="there was not enough memory. Use a smaller batch_size or model."
-        )
     except OSError as error:
         if error.filename not in training.job.files():
             raise
@@ -103,7 +100,8 @@ def main(job: dict, connection: Connection) -> int:
     except Exception as error:
         with suppress(OSError):  # a full disk must not hide the reason
             traceback.print_exc()
-        report(event="failed", reason=_in_a_sentence(error))
+        short = fitting.is_out_of_memory(error)
+        report(event="failed", reason=OUT_OF_MEMORY if short else _in_a_sentence(error))
     return 0
 
 
@@ -234,7 +232,8 @@ class TrainingJob:
         description = {"run": run, "metrics": metrics, "versions": versions()}
         checkpoint = Path(self.job.checkpoint)
         self.keep_writing(lambda: safe_pickle.publish(checkpoint, content, description, stay_alone))
-        self.keep_writing(lambda: training_state.forget(self.job.folder))
+        if not self.job.ended_early:  # or --retry-failed would have nothing to go on from
+            self.keep_writing(lambda: training_state.forget(self.job.folder))
         early = run["warnings"].get("ended_early", {}).get("text", "")
         self.report(event="trained", seconds=run["seconds"], ended_early=early, **metrics)
 
