@@ -261,7 +261,7 @@ def beside_the_first(rank: int, report: Report, comparison: Comparison | None) -
         return (
             f"worse (p {'< 0.001' if comparison.p_value < 0.001 else f'{comparison.p_value:.3f}'})"
         )
-    return "as good" + (f" ({comparison.images:,} images)" if comparison.images else "")
+    return "as good" + (f" ({count(comparison.images, 'image')})" if comparison.images else "")
 
 
 def interval_cell(report: Report) -> str:

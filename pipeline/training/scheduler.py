@@ -16,6 +16,7 @@ from pipeline.data_folder import DataFolder, description_path, run_folder
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
 from pipeline.stage.process import Stage
+from pipeline.stage.text import count
 from pipeline.training import training_state
 from pipeline.training.local_workers import LocalWorkers
 from pipeline.training.run_queue import Run, RunQueue
@@ -216,10 +217,10 @@ class Scheduler:
 
     def _start(self, run: Run) -> None:
         name = run.name_in(self.data.checkpoints)
-        count = run.dataset.images
-        images = "" if count is None else f"{count:,} images, "
-        epochs = run.hyperparameters.settings.epochs
-        log.info("%s: started (%s%d epochs)", run.display(name), images, epochs)
+        images = run.dataset.images
+        sizes = [] if images is None else [count(images, "image")]
+        sizes.append(count(run.hyperparameters.settings.epochs, "epoch"))
+        log.info("%s: started (%s)", run.display(name), ", ".join(sizes))
         share = devices.assign([process.job for process in self.processes.running], self.slots)
         job = job_of(run, self.data.checkpoint(name))
         self.processes.start(run, job | share)
