@@ -63,7 +63,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         " (default: 1)",
     )
     parser.add_argument(
-        "--retry-failed", action="store_true", help="try again the runs that failed before"
+        "--retry-failed",
+        action="store_true",
+        help="try again the runs that failed before, and go on with those that ended early",
     )
     parser.add_argument(
         "--run-timeout",

@@ -30,6 +30,7 @@ FLOORS = [
         "pipeline.statistics",
     },
     {"pipeline.stage"},
+    {"pipeline.event_files", "pipeline.run_warnings"},
     {"pipeline.artifacts"},
     {"pipeline.pretrained"},
     {"pipeline.images"},
@@ -44,7 +45,7 @@ FLOORS = [
 # Which modules may import a library, by the ends of their names.
 HEAVY = {
     "tensorflow": {"keras_import", "worker", "fitting", "batches"},
-    "tensorboard": {"tensorboard_logs"},
+    "tensorboard": {"event_files", "tensorboard_logs"},
     "keras": {"keras_import", "cnn", "efficientnet_lite0", "pure_cnn"},
     "matplotlib": {"drawing", "plots", "table_plots", "contact_sheet"},
     "pandas": {"summary_files"},

@@ -23,7 +23,7 @@ from pipeline.artifacts.dataset import display_name
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.metadata import read_json
 from pipeline.data_folder import run_folder
-from pipeline.training import worker
+from pipeline.training import training_state, worker
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.scheduler import Scheduler
 from testkit.processes import children, until_gone
@@ -164,6 +164,94 @@ if not pathlib.Path({str(flag)!r}).exists() and numpy.random.get_state()[1][0] =
     assert train(workplace, "--retry-failed") == 0
     assert seeded_checkpoints(workplace).keys() == {"short__seed4", "short__seed9"}
     assert "__short__seed4" not in capsys.readouterr().out
+
+
+RUNS_OUT_OF_MEMORY_ONCE = (
+    TINY.replace("build_model", "build")
+    + """
+import pathlib
+import tensorflow as tf
+
+def build_model(input_shape, num_classes):
+    model, full = build(input_shape, num_classes), pathlib.Path(DATA, "memory_was_full")
+    get_weights, calls = model.get_weights, []
+
+    def fail_in_epoch_3():  # the first call is before all epochs, then each one is better
+        calls.append(1)
+        if len(calls) == 4 and not full.exists():
+            full.touch()
+            raise ERROR
+        return get_weights()
+
+    model.get_weights = fail_in_epoch_3
+    return model
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "error", ["MemoryError()", 'tf.errors.ResourceExhaustedError(None, None, "OOM")']
+)
+def test_a_run_that_ended_early_goes_on_with_retry_failed(workplace, capsys, error):
+    once = RUNS_OUT_OF_MEMORY_ONCE.replace("DATA", repr(str(workplace))).replace("ERROR", error)
+    (workplace / "models" / "tiny.py").write_text(once)
+    (workplace / "sets" / "short.toml").write_text(
+        "epochs = 5\nvalidation_split = 0.0\nearly_stopping_patience = 0\n"
+    )
+    assert train(workplace) == 0
+    [path] = checkpoints(workplace)
+    run = read_json(path.with_suffix(".json"))["run"]
+    assert (run["epochs"], run["best_epoch"]) == (2, 2)
+    said = "ended early in epoch 3: there was not enough memory. Use a smaller batch_size or model."
+    assert run["warnings"]["ended_early"]["text"] == said
+    assert len(safe_pickle.load(path, allow_model=True)["history"]["loss"]) == 2
+    early = path.read_bytes()
+    assert train(workplace) == 0  # it is done, unless it is asked for
+    assert checkpoints(workplace) == [path]
+    assert path.read_bytes() == early
+    capsys.readouterr()
+
+    assert train(workplace, "--retry-failed") == 0
+    assert "goes on after epoch 2 of 5" in capsys.readouterr().out
+    assert checkpoints(workplace) == [path]
+    run = read_json(path.with_suffix(".json"))["run"]
+    assert (run["epochs"], "ended_early" in run["warnings"]) == (5, False)
+    assert not (path.with_suffix("") / training_state.FILE).exists()
+    assert train(workplace, "--retry-failed") == 0
+    assert "started" not in capsys.readouterr().out
+
+
+def test_of_a_training_that_takes_too_long_the_best_epoch_is_kept_and_goes_on(workplace, capsys):
+    (workplace / "sets" / "short.toml").write_text("epochs = 50000\nearly_stopping_patience = 0\n")
+    for seconds in (8, 16, 32, 64, 128):  # how long it takes to begin, is the machine's affair
+        train(workplace, "--run-timeout", str(seconds), "--retry-failed")
+        if checkpoints(workplace):
+            break
+    [path] = checkpoints(workplace)
+    run = read_json(path.with_suffix(".json"))["run"]
+    said = f"ended early in epoch {run['epochs'] + 1}: it took longer than the {seconds} s of"
+    assert run["warnings"]["ended_early"]["text"] == f"{said} --run-timeout."
+    assert 1 <= run["best_epoch"] <= run["epochs"]
+    capsys.readouterr()
+    assert train(workplace, "--run-timeout", str(2 * seconds), "--retry-failed") == 0
+    assert f"goes on after epoch {run['epochs']} of 50000" in capsys.readouterr().out
+    assert checkpoints(workplace) == [path]
+    assert read_json(path.with_suffix(".json"))["run"]["epochs"] > run["epochs"]
+
+
+def test_what_ended_early_and_cannot_go_on_is_kept(workplace):
+    """Its state was lost: begun afresh, it might end with nothing at all."""
+    once = RUNS_OUT_OF_MEMORY_ONCE.replace("DATA", repr(str(workplace)))
+    (workplace / "models" / "tiny.py").write_text(once.replace("ERROR", "MemoryError()"))
+    (workplace / "sets" / "short.toml").write_text(
+        "epochs = 5\nvalidation_split = 0.0\nearly_stopping_patience = 0\n"
+    )
+    train(workplace)
+    [path] = checkpoints(workplace)
+    before, state = path.read_bytes(), path.with_suffix("") / training_state.FILE
+    state.write_bytes(state.read_bytes()[:-1])
+    assert train(workplace, "--retry-failed") == 0
+    assert path.read_bytes() == before
 
 
 def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):

@@ -12,6 +12,7 @@ from pipeline.analysis.summary_files import SummaryFiles
 from pipeline.artifacts.catalog import Catalog, Report
 from pipeline.artifacts.dataset import display_names
 from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.run_warnings import FOOTNOTES, marks
 from pipeline.stage.process import Stage
 from pipeline.stage.text import count, figure, percent
 from pipeline.statistics.class_metrics import GUESSING, UNEQUAL
@@ -130,6 +131,8 @@ def lines(content: list[Standing]) -> list[dict]:
             "parameters": report.parameters,
             "training_seconds": report.seconds,
             "epochs": report.epochs,
+            "warnings": "; ".join(report.warnings),
+            "dataset_warnings": "; ".join(report.dataset_warnings),
             **{f"settings.{name}": report.settings.get(name) for name in settings},
         }
         for standing in content
@@ -241,7 +244,8 @@ def draw(content: list[Standing]) -> bytes:
         for part, whole in zip(shown, content, strict=False)
     ]
     about = {"Datasets": ", ".join(part.dataset for part in shown)}
-    return table_plots.table_plot("Leaderboard", subtitle(content, shown), columns, sections, about)
+    subtitles = [subtitle(content, shown)]
+    return table_plots.table_plot("Leaderboard", subtitles, columns, sections, about)
 
 
 def subtitle(content: list[Standing], shown: list[Standing]) -> str:
@@ -266,7 +270,7 @@ def note(reports: list[Report], left: int) -> str:
 
 def remarks(reports: list[Report]) -> list[str]:
     """What the figures of these runs on one dataset do not say by themselves."""
-    found = []
+    found = warnings_in_words(reports)
     if len(reports) > 1:
         text = f"The best of {len(reports)} runs on one test part looks better than it is"
         if choice := chosen(reports):
@@ -292,6 +296,14 @@ def remarks(reports: list[Report]) -> list[str]:
     return found
 
 
+def warnings_in_words(reports: list[Report]) -> list[str]:
+    """What is to be known of the dataset, and what the marks stand for."""
+    of_dataset = reports[0].dataset_warnings
+    found = [f"The dataset: {'; '.join(of_dataset)}."] if of_dataset else []
+    used = {mark for report in reports for mark in marks(report.warnings)}
+    return [*found, *(f"{mark} {text}." for mark, text in FOOTNOTES.items() if mark in used)]
+
+
 def is_unequal(report: Report) -> bool:
     return (report.class_ratio or 0) > UNEQUAL
 
@@ -305,7 +317,7 @@ def beside_the_first(rank: int, report: Report, comparison: Comparison | None) -
         return (
             f"worse (p {'< 0.001' if comparison.p_value < 0.001 else f'{comparison.p_value:.3f}'})"
         )
-    return "as good" + (f" ({comparison.images:,} images)" if comparison.images else "")
+    return "as good" + (f" ({count(comparison.images, 'image')})" if comparison.images else "")
 
 
 def interval_cell(report: Report) -> str:
@@ -337,9 +349,11 @@ def cells(
 ) -> list[str]:
     """`over_seeds` has the run's spread where that has a column."""
     epochs, most = report.epochs, report.settings.get("epochs")
+    model, chosen_set = names(report)
     return [
         str(rank),
-        *names(report),
+        model,
+        f"{chosen_set} {marks(report.warnings)}".strip(),
         percent(report.accuracy),
         interval_cell(report),
         beside_the_first(rank, report, comparison),

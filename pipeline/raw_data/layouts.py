@@ -205,7 +205,7 @@ def _no_layout(folder: Path, look: FolderScan, base: str) -> Problem:
                 return _flat(folder, look, inner)
             return Problem(
                 "layout",
-                f"{counts[name]:,} images in the one folder {printable(name)}/, and nothing that says"
+                f"{count(counts[name], 'image')} in the one folder {printable(name)}/, and nothing that says"
                 f" which class each of them has; expected {EXPECTED}.",
                 "Give each class a folder of its own, at least two.",
             )

@@ -46,6 +46,7 @@ class Row:
     test_images: int | None = None
     no_better_than_guessing: bool = False
     reason: str = ""  # why it failed
+    warnings: tuple[str, ...] = ()  # what makes its figures mislead
     dataset_name: str = ""  # of the raw dataset that it was made from
     dataset_time: str = ""
 
@@ -62,9 +63,10 @@ class Row:
             case RunState.FAILED:
                 return printable(self.reason)
             case RunState.ANALYZED:
-                return self._tested()
+                return "; ".join((self._tested(), *map(printable, self.warnings)))
             case RunState.TRAINED:
-                return _figure("validation accuracy", self.validation_accuracy)
+                accuracy = _figure("validation accuracy", self.validation_accuracy)
+                return "; ".join(filter(None, (accuracy, *map(printable, self.warnings))))
         return ""
 
     def _tested(self) -> str:
@@ -165,7 +167,8 @@ class RunTable:
             row.state, row.reason = RunState.FAILED, entry.reason
         elif entry.state is RunState.TRAINED and f"{name}.pkl" in self._checkpoints.names:
             row.state, row.epochs_done = RunState.TRAINED, entry.epochs or 0
-            row.validation_accuracy = entry.accuracy
+            row.validation_accuracy = entry.accuracy if entry.validated else None
+            row.warnings = tuple(entry.warnings)
             _add_analysis(row, self._analyzed.get(name))
         elif name in self._checkpoints.names:
             self._unfinished.add(number)

@@ -12,10 +12,11 @@ import constants
 from helper import UserError
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import CheckpointDescription, RunState, TrainingEntry
-from pipeline.data_folder import DataFolder, run_folder
+from pipeline.data_folder import DataFolder, description_path, run_folder
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
 from pipeline.stage.process import Stage
+from pipeline.stage.text import count
 from pipeline.training import training_state
 from pipeline.training.local_workers import LocalWorkers
 from pipeline.training.run_queue import Run, RunQueue
@@ -72,13 +73,29 @@ class TrainingRecord:
     def forget_failed(self) -> None:
         self.stage.retry(lambda: self.ledger.forget(*self.failed))
         self.failed.clear()
+        for folder in self._kept_to_go_on():
+            self.stage.retry(lambda folder=folder: self._forget_ended_early(folder.name))
+
+    def _forget_ended_early(self, name: str) -> None:
+        """Let a run that ended early wait again, to go on: its best epoch is in what it goes on from."""
+        path = self.data.checkpoint(name)
+        said = CheckpointDescription.beside(path)
+        if said.ended_early and said.key and training_state.is_whole(run_folder(path), said.key):
+            path.unlink(missing_ok=True)  # before what says which run it is of
+            description_path(path).unlink(missing_ok=True)
+            self.ledger.forget(said.key)
 
     def remove_leftovers(self) -> None:
-        """What a trainer kept to go on from is of no use once there is the checkpoint."""
-        for state in self.data.checkpoints.glob(f"*/{training_state.FILE}"):
-            if self.data.checkpoint(state.parent.name).exists():
+        """What a trainer kept to go on from is of no use once there is the checkpoint of all epochs."""
+        for folder in self._kept_to_go_on():
+            path = self.data.checkpoint(folder.name)
+            if path.exists() and not CheckpointDescription.beside(path).ended_early:
                 with suppress(IsADirectoryError):
-                    training_state.forget(state.parent)
+                    training_state.forget(folder)
+
+    def _kept_to_go_on(self) -> list[Path]:
+        """The folders of runs that have something to go on from."""
+        return [path.parent for path in self.data.checkpoints.glob(f"*/{training_state.FILE}")]
 
     def _on_disk(self, name: str) -> tuple[str | None, dict]:
         """The key of the run that the checkpoint `name` is of, and its entry; None if there is none."""
@@ -92,6 +109,8 @@ class TrainingRecord:
             "seconds": said.seconds,
             "images": said.images,
             "epochs": said.epochs,
+            "validated": said.validated,
+            "warnings": [*said.warnings],
         }
         known = {key: figure for key, figure in figures.items() if figure is not None}
         return said.key, entry | known
@@ -198,10 +217,10 @@ class Scheduler:
 
     def _start(self, run: Run) -> None:
         name = run.name_in(self.data.checkpoints)
-        count = run.dataset.images
-        images = "" if count is None else f"{count:,} images, "
-        epochs = run.hyperparameters.settings.epochs
-        log.info("%s: started (%s%d epochs)", run.display(name), images, epochs)
+        images = run.dataset.images
+        sizes = [] if images is None else [count(images, "image")]
+        sizes.append(count(run.hyperparameters.settings.epochs, "epoch"))
+        log.info("%s: started (%s)", run.display(name), ", ".join(sizes))
         share = devices.assign([process.job for process in self.processes.running], self.slots)
         job = job_of(run, self.data.checkpoint(name))
         self.processes.start(run, job | share)

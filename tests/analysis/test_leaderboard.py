@@ -8,6 +8,7 @@ import pandas
 import pytest
 
 from helper import UserError
+from pipeline import run_warnings
 from pipeline.analysis import leaderboard, table_plots
 from pipeline.artifacts import descriptions
 from pipeline.artifacts.catalog import Catalog
@@ -118,6 +119,8 @@ def test_the_table_has_each_figure_in_a_column(data):
         "parameters": "1000",
         "training_seconds": "1.5",
         "epochs": "7",
+        "warnings": "",
+        "dataset_warnings": "",
         "settings.epochs": "9",
     }
 
@@ -475,3 +478,31 @@ def test_one_seed_counts_once_and_without_several_nothing_is_said_of_seeds(data)
     assert len(leaderboard.cells(1, standing.reports[0], [])) + 1 == len(
         leaderboard.cells(1, standing.reports[0], [], over_seeds=[None])
     )
+
+
+def test_warnings_of_a_run_are_a_mark_a_footnote_and_a_cell(data):
+    early = "ended early in epoch 5: the loss became NaN"
+    warned = {"ended_early": {"text": early}, "no_validation": {"text": "No validation: ..."}}
+    put_tested(data, "d__a__x", range(266), trained={"warnings": warned})
+    put_tested(data, "d__b__x", range(200))
+    update(data)
+    [standing] = standings(data)
+    assert [leaderboard.cells(1, one, [])[2] for one in standing.reports] == ["x †‡", "x"]
+    assert leaderboard.remarks(standing.reports)[:2] == [
+        "† ended early: the best epoch until then counts.",
+        "‡ no validation: the best epoch is chosen by what it was fitted on.",
+    ]
+    assert list(table(data)["warnings"]) == [f"{early}; {run_warnings.NO_VALIDATION}", ""]
+    assert margin_is_white(picture(data))
+
+
+def test_warnings_of_a_dataset_are_said_below_its_name(data):
+    warned = {kind: {"count": 3} for kind in run_warnings.COUNTED}
+    put_tested(data, "d__a__x", range(266), dataset_warnings=warned)
+    update(data)
+    [standing] = standings(data)
+    [remark] = leaderboard.remarks(standing.reports)
+    assert remark.startswith("The dataset: 3 test images are in train, too; 3 test images look")
+    assert table(data)["dataset_warnings"][0].startswith("3 test images are in train, too;")
+    assert margin_is_white(picture(data))
+    assert opened(picture(data)).width < 1600  # a long remark takes another line, no wider picture

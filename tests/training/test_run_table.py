@@ -14,7 +14,7 @@ import constants
 import run_queue
 from constants import ROOT
 from helper import whole_file
-from pipeline import data_folder
+from pipeline import data_folder, run_warnings
 from pipeline.artifacts import ledger, safe_pickle
 from pipeline.artifacts.metadata import RunState
 from pipeline.training import run_table, training_state
@@ -265,6 +265,7 @@ def test_json_is_for_programs_and_names_problems(place):
         "test_images": None,
         "no_better_than_guessing": False,
         "reason": "",
+        "warnings": [],
         "dataset_name": "",
         "dataset_time": "2022-06-08 20:57:20.868637",
     }
@@ -300,6 +301,27 @@ def test_what_several_seeds_reach_is_said_with_mean_and_spread(place, capsys):
     assert [row["hyperparameter_set"] for row in content["runs"][:4]] == [
         f"short__seed{seed}" for seed in (0, 5, 1, 2)
     ]
+
+
+def test_what_makes_a_runs_figures_mislead_is_in_its_row(place):
+    runs = place.runs()[:3]
+    for run in runs:
+        (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
+    early, without = ["ended early in epoch 5: NaN"], [run_warnings.NO_VALIDATION]
+    warned = [{"warnings": early}, {"warnings": without, "validated": False}, {"warnings": early}]
+    entries = {run.key: trained(run, **more) for run, more in zip(runs, warned, strict=True)}
+    place.record(constants.TRAINING_RECORD, entries)
+    analyzed = {"state": "analyzed", "run": runs[2].plain_name, "accuracy": 0.875}
+    place.record(constants.ANALYSIS_RECORD, {"digest": analyzed})
+    rows = place.table()[:3]
+    assert [row.cells()[-1] for row in rows] == [
+        "validation accuracy 0.900; ended early in epoch 5: NaN",
+        "no validation: the best epoch is chosen by what it was fitted on",
+        "test accuracy 0.875; ended early in epoch 5: NaN",
+    ]
+    plain = run_table.as_plain(rows)
+    assert [list(row["warnings"]) for row in plain] == [early, without, early]
+    assert plain[1]["validation_accuracy"] is None  # it is of the images that were fitted
 
 
 def test_times_are_said_in_words():
