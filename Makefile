@@ -53,8 +53,8 @@ format: .venv/installed-dev
 	@$(BIN)/python $(INSTALL) -c constraints.txt -r requirements.txt
 	@touch $@
 
-.venv/installed-dev: requirements-dev.txt .venv/installed
-	@$(BIN)/python $(INSTALL) -c constraints.txt -r requirements-dev.txt
+.venv/installed-dev: requirements-dev.txt requirements-export.txt .venv/installed
+	@$(BIN)/python $(INSTALL) -c constraints.txt -r requirements-dev.txt -r requirements-export.txt
 	@touch $@
 
 .venv/installed-prove: requirements-prove.txt .venv/installed-dev

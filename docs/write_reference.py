@@ -20,6 +20,7 @@ SCRIPTS = (
     "model_training.py",
     "model_analysis.py",
     "model_prediction.py",
+    "export_model.py",
     "run_queue.py",
 )
 BEGIN = "<!-- `make docs` writes what follows from --help. Change the text in the script. -->\n"

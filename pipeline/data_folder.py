@@ -50,6 +50,10 @@ class DataFolder:
         return self.path / constants.PREDICTIONS
 
     @property
+    def exports(self) -> Path:
+        return self.path / constants.EXPORTS
+
+    @property
     def ingestion_record(self) -> Path:
         return self.path / constants.INGESTION_RECORD
 

@@ -16,6 +16,7 @@ SCRIPTS = {
     "model_training",
     "model_analysis",
     "model_prediction",
+    "export_model",
     "run_queue",
 }
 # A module imports only from its own floor's room and from lower floors.
@@ -39,12 +40,13 @@ FLOORS = [
     {"pipeline.raw_data", "pipeline.training"},
     {"pipeline.analysis"},
     {"pipeline.prediction"},
+    {"pipeline.export"},
     {"pipeline.web"},
     {*SCRIPTS, "pipeline.demo", "pipeline.keep_running"},
 ]
 # Which modules may import a library, by the ends of their names.
 HEAVY = {
-    "tensorflow": {"keras_import", "worker", "fitting", "batches"},
+    "tensorflow": {"keras_import", "worker", "fitting", "batches", "model_formats"},
     "tensorboard": {"event_files", "tensorboard_logs"},
     "keras": {"keras_import", "cnn", "efficientnet_lite0", "pure_cnn"},
     "matplotlib": {"drawing", "plots", "table_plots", "contact_sheet"},
