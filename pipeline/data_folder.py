@@ -50,6 +50,15 @@ class DataFolder:
         return self.path / constants.PREDICTIONS
 
     @property
+    def requests(self) -> Path:
+        """Where it is put down what a person asks of runs."""
+        return self.path / constants.REQUESTS
+
+    @property
+    def requests_record(self) -> Path:
+        return self.path / constants.REQUESTS_RECORD
+
+    @property
     def ingestion_record(self) -> Path:
         return self.path / constants.INGESTION_RECORD
 
@@ -94,7 +103,7 @@ class DataFolder:
         """Make the folders that people drop files into and find results in, as far as they lack."""
         for folder in (
             *(self.raw_datasets, self.datasets, self.checkpoints, self.results),
-            *(self.new_images, self.predictions),
+            *(self.new_images, self.predictions, self.requests),
         ):
             folder.mkdir(parents=True, exist_ok=True)
 

@@ -31,6 +31,7 @@ FLOORS = [
     },
     {"pipeline.stage"},
     {"pipeline.artifacts"},
+    {"pipeline.requests"},
     {"pipeline.pretrained"},
     {"pipeline.images"},
     {"pipeline.fitting"},
