@@ -20,6 +20,7 @@ STATUS = "status"
 UNPACKED = ".unpacked"
 FEATURES = ".features"  # what a frozen part of a model makes of images, where memory is short
 UNPACKED_NEW = ".unpacked_new"  # of what prediction unpacks
+INCOMING = ".incoming"  # what the page is given, until it is whole
 
 # Files.
 SPLITS = ("train", "test")
@@ -146,3 +147,6 @@ CALIBRATION_BINS = 15
 
 # Predictions.
 PREDICTED_BYTES = 2**28  # of pixels that are read before a model sees them
+
+# The page.
+WEB_HOST, WEB_PORT = "127.0.0.1", 8080
