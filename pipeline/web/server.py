@@ -12,10 +12,13 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
+import constants
 from helper import UserError
 from pipeline.stage.log_lines import log, start_logging
 from pipeline.stage.process import STOPS
 from pipeline.web import frame, now_page
+from pipeline.web.access import Access, bracketed
+from pipeline.web.guard import Guard
 from pipeline.web.web_site import Site
 
 # Each hangs its pages and routes into the app.
@@ -33,8 +36,9 @@ def serve(options: argparse.Namespace) -> int:
             options.hyperparameters_folder,
             options.allow_model_upload,
         )
+        access = Access.at(options.host, options.token_file)
         with listen(options.host, options.port) as opened:
-            run(site, opened, options)
+            run(Guard(build(site), access), opened, options)
     except UserError as error:
         log.error("%s", error)
         return 1
@@ -42,11 +46,14 @@ def serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def run(site: Site, opened: socket.socket, options: argparse.Namespace) -> None:
-    app = build(site)
+def run(guard: Guard, opened: socket.socket, options: argparse.Namespace) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
-            app,
+            guard,
+            loop="asyncio",
+            http="h11",
+            ws="wsproto",
+            ws_max_size=constants.MOST_WEBSOCKET_BYTES,
             log_config=None,
             access_log=options.verbose,
             server_header=False,
@@ -63,6 +70,8 @@ def run(site: Site, opened: socket.socket, options: argparse.Namespace) -> None:
             signal.signal(number, stop)
     port = opened.getsockname()[1]
     log.info("the page is at %s", address_of(options.host, port))
+    if guard.access.token and not options.token_file:
+        log.info("it asks for this token: %s", guard.access.token)
     server.run(sockets=[opened])
 
 
@@ -107,5 +116,4 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(host: str, port: int) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/"
+    return f"http://{bracketed(host)}:{port}/"
