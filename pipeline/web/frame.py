@@ -13,9 +13,13 @@ from nicegui.page import page
 
 from pipeline.web.web_site import Site
 
+TITLE = "ML Ops Pipeline"
 STATIC = Path(__file__).parent / "static"
-# By address; a page that is not registered is not listed.
 PAGES = {"/": "Now", "/put-in": "Put in", "/runs": "Runs"}
+COLOURS = """
+<select id="colours" aria-label="Colours">
+<option value="auto">as the system</option><option value="light">light</option>
+<option value="dark">dark</option></select>"""
 
 
 def register(app: FastAPI, site: Site) -> None:
@@ -38,19 +42,17 @@ def _sender_of(path: Path) -> Callable[[], FileResponse]:
 @contextmanager
 def frame(title: str, site: Site) -> Iterator[None]:
     """Draw the page called `title`; what the block makes lies in its main part."""
-    ui.page_title(f"{title} · ML Ops Pipeline")
+    ui.page_title(f"{title} · {TITLE}")
     ui.add_head_html('<link rel="stylesheet" href="/static/page.css">')
-    dark = ui.dark_mode(None)
+    ui.add_body_html('<script type="module" src="/static/page.js"></script>')
     with ui.element("header").classes("top"):
-        ui.link("ML Ops Pipeline", "/").classes("brand")
+        ui.link(TITLE, "/").classes("brand")
         with ui.element("nav").props('aria-label="Pages"'):
             for address, name in PAGES.items():
                 link = ui.link(name, address)
                 if name == title:
                     link.props('aria-current="page"')
-        ui.select({None: "as the system", False: "light", True: "dark"}, value=None).bind_value_to(
-            dark, "value"
-        ).props('dense borderless aria-label="Colours"')
-    with ui.element("main"):
+        ui.html(COLOURS, sanitize=False)
+    with ui.element("div").classes("page"):
         ui.html(escape(title), sanitize=False, tag="h1")
         yield
