@@ -21,6 +21,7 @@ REQUESTS = "requests"
 UNPACKED = ".unpacked"
 FEATURES = ".features"  # what a frozen part of a model makes of images, where memory is short
 UNPACKED_NEW = ".unpacked_new"  # of what prediction unpacks
+INCOMING = ".incoming"  # what the page is given, until it is whole
 
 # Files.
 SPLITS = ("train", "test")
@@ -153,3 +154,7 @@ CALIBRATION_BINS = 15
 
 # Predictions.
 PREDICTED_BYTES = 2**28  # of pixels that are read before a model sees them
+
+# The page.
+WEB_HOST, WEB_PORT = "127.0.0.1", 8080
+MOST_WEBSOCKET_BYTES = 2**20  # of a message, more than NiceGUI's own limit

@@ -21,6 +21,7 @@ SCRIPTS = (
     "model_analysis.py",
     "model_prediction.py",
     "run_queue.py",
+    "web_ui.py",
 )
 BEGIN = "<!-- `make docs` writes what follows from --help. Change the text in the script. -->\n"
 END = "<!-- Here ends what `make docs` writes. -->\n"

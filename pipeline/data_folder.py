@@ -80,6 +80,11 @@ class DataFolder:
         """The same for what is classified."""
         return self.path / constants.UNPACKED_NEW
 
+    @property
+    def incoming(self) -> Path:
+        """Where the page keeps what it is given until it is whole: on the same disk, to be renamed."""
+        return self.path / constants.INCOMING
+
     def dataset(self, name: str) -> Path:
         return self.datasets / f"{name}.pkl"
 

@@ -17,6 +17,7 @@ SCRIPTS = {
     "model_analysis",
     "model_prediction",
     "run_queue",
+    "web_ui",
 }
 # A module imports only from its own floor's room and from lower floors.
 FLOORS = [
@@ -51,6 +52,7 @@ HEAVY = {
     "pandas": {"summary_files"},
     "watchdog": {"folder_watch"},
     "honcho": set(),
+    "nicegui": {"frame", "now_page", "put_in_page", "runs_page", "run_page", "server"},
 }
 
 
