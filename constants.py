@@ -18,9 +18,11 @@ PREDICTIONS = "predictions"
 EXPORTS = "exports"
 OTHER_DATASETS = "on_other_datasets"  # in the results
 STATUS = "status"
+REQUESTS = "requests"
 UNPACKED = ".unpacked"
 FEATURES = ".features"  # what a frozen part of a model makes of images, where memory is short
 UNPACKED_NEW = ".unpacked_new"  # of what prediction unpacks
+INCOMING = ".incoming"  # what the page is given, until it is whole
 
 # Files.
 SPLITS = ("train", "test")
@@ -48,6 +50,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 INGESTION_RECORD = "data_ingestion_settings.pkl"
 TRAINING_RECORD = "model_training_settings.pkl"
 ANALYSIS_RECORD = "model_validation_settings.pkl"
+REQUESTS_RECORD = "model_training_requests.pkl"
 TIME_NAME = "%Y-%m-%d %H:%M:%S.%f"
 # Bytes. A file's name has 255 at the most, and this one is made of a run's:
 MOST_IN_NAME = 255 - len(".confusion_matrix_.pkl.png.partial")
@@ -60,6 +63,7 @@ MOST_TABLE_BYTES = 2**30  # a groundtruth.csv of 10 million rows has a fifth of 
 MOST_MODEL_BYTES = 2**18
 MOST_WEIGHTS_BYTES = 2**30  # of a pretrained model; the shipped one has 2**24
 MOST_SET_BYTES = 2**16
+MOST_REQUEST_BYTES = 2**22  # one that names 10,000 runs has a quarter of it
 LAST_WORDS_BYTES = 2**14  # of the end of a training.log, which may be of any length
 # In a line of a hyperparameter set: the memory that a key takes grows with the square of its dots.
 MOST_DOTS = 64
@@ -79,6 +83,10 @@ MOST_MEMBER_NAME_BYTES, DEEPEST_MEMBER = 1024, 32  # the kernel takes paths of 4
 SPARE_DISK_BYTES = 2**28  # that unpacking leaves free, for what else the stages write
 DISK_BLOCK_BYTES = 2**12  # of which a file takes whole ones
 DECOMPRESSOR_MEMORY = 2**28  # bytes; xz -9 needs a quarter of it
+
+# What a person may ask of a run.
+MOST_PRIORITY = 10**6
+LONGEST_NOTE = 200  # characters
 
 # The pair whose runs keep the plain name of their dataset.
 DEFAULT_MODEL = "cnn"
@@ -149,3 +157,7 @@ CALIBRATION_BINS = 15
 
 # Predictions.
 PREDICTED_BYTES = 2**28  # of pixels that are read before a model sees them
+
+# The page.
+WEB_HOST, WEB_PORT = "127.0.0.1", 8080
+MOST_WEBSOCKET_BYTES = 2**20  # of a message, more than NiceGUI's own limit

@@ -18,6 +18,7 @@ SCRIPTS = {
     "model_prediction",
     "export_model",
     "run_queue",
+    "web_ui",
 }
 # A module imports only from its own floor's room and from lower floors.
 FLOORS = [
@@ -33,6 +34,7 @@ FLOORS = [
     {"pipeline.stage"},
     {"pipeline.event_files", "pipeline.run_warnings"},
     {"pipeline.artifacts"},
+    {"pipeline.requests"},
     {"pipeline.pretrained"},
     {"pipeline.images"},
     {"pipeline.fitting"},
@@ -53,6 +55,7 @@ HEAVY = {
     "pandas": {"summary_files"},
     "watchdog": {"folder_watch"},
     "honcho": set(),
+    "nicegui": {"frame", "now_page", "put_in_page", "runs_page", "run_page", "server"},
 }
 
 

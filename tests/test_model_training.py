@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import constants
 import data_ingestion
 import model_training
+import run_queue
 from helper import shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.checkpoint import run_in
@@ -25,6 +26,7 @@ from pipeline.artifacts.metadata import read_json
 from pipeline.data_folder import run_folder
 from pipeline.training import training_state, worker
 from pipeline.training.run_queue import RunQueue
+from pipeline.training.run_table import RunTable
 from pipeline.training.scheduler import Scheduler
 from testkit.processes import children, until_gone
 from testkit.raw_datasets import make_raw_dataset
@@ -759,3 +761,91 @@ def test_an_endless_run_fails_after_its_time_and_is_tried_again_when_asked(
     capsys.readouterr()
     model_training.main([*options(workplace), "--once", "--retry-failed"])
     assert capsys.readouterr().out.count("__bad__short: started") == 1
+
+
+def ask(workplace, *arguments):
+    return run_queue.main([*options(workplace), *arguments])
+
+
+def rows(workplace):
+    queue = RunQueue(workplace / "data", workplace / "models", workplace / "sets")
+    return RunTable(workplace / "data").refresh(queue.look())
+
+
+def test_what_is_asked_of_a_running_stage_is_done(workplace, start, capsys):
+    """Stop a run that has epochs, cancel the next, retry it, and put another first."""
+    for name in ("a", "b", "c"):
+        (workplace / "sets" / f"{name}.toml").write_text(
+            f"epochs = {100_000 - ord(name)}\nearly_stopping_patience = 0\n"
+        )
+    (workplace / "sets" / "short.toml").unlink()
+    names = {row.hyperparameter_set: row.name for row in rows(workplace)}
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    stage.wait_for("__a: epoch 2 of")
+    assert ask(workplace, "--stop", names["a"]) == 0
+    stage.wait_for("__a: stopped, as asked. Its best epoch so far is kept.")
+    assert "; ended early in epoch" in stage.wait_for("__a: trained in")
+    stage.wait_for("__b: epoch 1 of")
+    assert ask(workplace, "--priority", "5", names["c"]) == 0
+    stage.wait_for("__b: paused after epoch")
+    stage.wait_for("__c: epoch 1 of")
+    assert ask(workplace, "--cancel", names["b"], names["c"]) == 0
+    stage.wait_for("__c: cancelled")
+    states = {row.hyperparameter_set: row.state for row in rows(workplace)}
+    assert states == {"a": "trained", "b": "cancelled", "c": "cancelled"}
+    assert ask(workplace, "--cancel", names["a"]) == 1
+    assert "is trained. Only a run that waits or is trained" in capsys.readouterr().out
+    assert ask(workplace, "--retry", names["b"]) == 0
+    stage.wait_for("__b: goes on after epoch")
+    # A checkpoint that was deleted is trained again, also of a run that was stopped.
+    (workplace / "data" / "model_checkpoints" / f"{names['a']}.pkl").unlink()
+    [state] = [row.state for row in rows(workplace) if row.hyperparameter_set == "a"]
+    assert state == "waiting"
+
+
+def test_a_stop_is_not_forgotten_where_the_stage_is_killed_before_its_end(workplace, start):
+    (workplace / "sets" / "short.toml").write_text("epochs = 100000\nearly_stopping_patience = 0\n")
+    [row] = rows(workplace)
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    stage.wait_for("epoch 2 of")
+    stage.end(signal.SIGKILL)
+    assert ask(workplace, "--stop", row.name) == 0  # and nobody but this process carries it out
+    assert train(workplace) == 0
+    [path] = checkpoints(workplace)
+    assert (
+        "stopped, as asked"
+        in json.loads(path.with_suffix(".json").read_text())["run"]["warnings"]["ended_early"][
+            "text"
+        ]
+    )
+
+
+def test_what_is_asked_where_no_stage_runs_is_done_at_once(workplace, capsys):
+    [row] = rows(workplace)
+    assert ask(workplace, "--note", "a line", row.name) == 0
+    assert ask(workplace, "--cancel", row.key) == 0
+    assert ask(workplace, "--hide", row.name, "gone") == 1
+    assert 'There is no run "gone"' in capsys.readouterr().out
+    ask(workplace)
+    assert "(1 hidden; --all shows them)" in capsys.readouterr().out
+    ask(workplace, "--all")
+    assert 'cancelled  3/0       0/2           "a line"' in capsys.readouterr().out
+    assert train(workplace) == 0
+    assert checkpoints(workplace) == []
+    assert ask(workplace, "--retry", row.name) == 0
+    assert train(workplace) == 0
+    assert len(checkpoints(workplace)) == 1
+    (workplace / "models" / "tiny.py").write_text("def build_model(shape, n): raise ValueError\n")
+    train(workplace)
+    [row] = rows(workplace)
+    assert row.state == "failed"
+    assert ask(workplace, "--retry", row.name) == 0
+    assert [row.state for row in rows(workplace)] == ["waiting"]
+
+
+@pytest.mark.parametrize("wrong", [["--cancel"], ["run"], ["--cancel", "--stop", "run"]])
+def test_to_ask_needs_a_run_and_one_thing_to_ask(workplace, wrong, capsys):
+    with pytest.raises(SystemExit) as ended:
+        ask(workplace, *wrong)
+    assert ended.value.code == 2
+    assert "--cancel" in capsys.readouterr().err

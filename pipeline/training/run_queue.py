@@ -25,6 +25,7 @@ from pipeline.artifacts.dataset import dataset_time, display_name, display_run
 from pipeline.artifacts.hyperparameters import Settings, read_hyperparameters
 from pipeline.artifacts.metadata import DatasetDescription, read_json
 from pipeline.data_folder import CLOCK_TICK, DataFolder, description_path, file_state
+from pipeline.requests.requested import Priorities
 from pipeline.stage.text import cannot_read
 
 # A line of a model file that says its priority and nothing else.
@@ -198,6 +199,7 @@ class RunQueue:
         self._read: dict[str, tuple[list, Sequence[InputFile] | str]] = {}
         self._product: tuple = ()
         self._runs: list[Run] = []
+        self.priorities = Priorities(DataFolder(data))
 
     @property
     def problems(self) -> list[str]:
@@ -207,22 +209,24 @@ class RunQueue:
         return [self.datasets, self.models, self.sets]
 
     def look(self) -> list[Run]:
-        """All runs, the most urgent first."""
+        """All runs, the most urgent first: those that were put first, then as `_urgency` says."""
         self.refused = {}
         sets = self._files_in(self.sets, ".toml", self._hyperparameter_sets)
         models = self._files_in(self.models, ".py", self._model)
         datasets = _named(self._files_in(self.datasets, ".pkl", self._dataset))
-        if self._product != (datasets, models, sets):
-            self._product = datasets, models, sets
+        asked = self.priorities.look()
+        if self._product != (datasets, models, sets, asked):
+            self._product = datasets, models, sets, asked
             pairs = sorted(product(_distinct(models), _distinct(sets)), key=_urgency)
             by_name = sorted(_distinct(datasets), key=attrgetter("name"))
             newest_first = sorted(by_name, key=attrgetter("time"), reverse=True)
-            self._runs = [
+            runs = [
                 Run(dataset, *pair)
                 for _, of_one_time in groupby(newest_first, key=attrgetter("time"))
                 for pair, dataset in product(pairs, list(of_one_time))
                 if pair[0].takes(dataset)
             ]
+            self._runs = sorted(runs, key=lambda run: -asked.get(run.key, 0)) if asked else runs
             self.left_out = [
                 model.why_not(dataset)
                 for dataset, model in product(newest_first, _distinct(models))

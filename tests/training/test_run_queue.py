@@ -221,7 +221,7 @@ class Stopped:
         self.running, self.told, self.choices = [], [], []
 
     def start(self, run, job):
-        process = SimpleNamespace(run=run, job=job, pausing=False)
+        process = SimpleNamespace(run=run, job=job, pausing=False, ended="")
         process.pause = lambda: setattr(process, "pausing", True)
         self.running.append(process)
         self.choices.append(run)

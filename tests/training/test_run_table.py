@@ -268,6 +268,9 @@ def test_json_is_for_programs_and_names_problems(place):
         "warnings": [],
         "dataset_name": "",
         "dataset_time": "2022-06-08 20:57:20.868637",
+        "requested_priority": 0,
+        "hidden": False,
+        "note": "",
     }
     assert 'unknown key "epoch"' in content["problems"][0]
 
