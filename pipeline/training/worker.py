@@ -32,7 +32,7 @@ from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.data_folder import description_path, image_table_path, run_folder, training_log
 from pipeline.fitting import batches
 from pipeline.images.splitting import alike, hold_out
-from pipeline.pretrained import features, frozen_layers
+from pipeline.pretrained import features
 from pipeline.problem import Problem
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
@@ -41,6 +41,7 @@ from pipeline.statistics.calibration import fit_temperature
 from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build, compiled_by_file
+from pipeline.training.phases import PhasedFit, nothing_to_tune
 
 OUT_OF_MEMORY = "there was not enough memory. Use a smaller batch_size or model."
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
@@ -146,23 +147,23 @@ class TrainingJob:
         described = DatasetDescription.beside(Path(job.dataset))
         fitted, held_out = fit_and_validate(Path(job.dataset), split, described, settings)
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
-        warnings = compiled_by_file(model, Path(job.model).stem)
-        parts = frozen_layers.parts(model)
-        fit = fitting.Fit(parts[1] if parts else model, settings, len(fitted))
-        self.steps = fit.steps
+        warnings = compiled_by_file(model, Path(job.model).stem) | nothing_to_tune(model, settings)
+        phased = PhasedFit(model, settings, len(fitted))
+        self.steps = phased.fit.steps
         try:
-            resumed = self._resume(fit)
+            resumed = self._resume(phased)
         except (KeyError, TypeError, ValueError):
             # It was kept by a Keras that built this model differently.
             training_state.forget(job.folder)
             return self.train()
-        self._begin(fit, resumed)
+        self._begin(phased.fit, resumed)
         for warning in warnings.values():
             self.report(event="warning", text=warning["text"])
         if job.ended_early:
-            warnings |= ended_early(fit, job.ended_early)
-        elif not fit.run(examples_of(parts, split, self), fitted, held_out, self):
-            return self.report(event="paused", epoch=fit.epochs_done)
+            warnings |= ended_early(phased.fit, job.ended_early)
+        elif not self._fit(phased, split, fitted, held_out):
+            return self.report(event="paused", epoch=phased.fit.epochs_done)
+        fit = phased.fit
         run = {
             **job.description,
             **data_of(split, described, fitted, held_out),
@@ -175,6 +176,13 @@ class TrainingJob:
             "seconds": round(self._seconds(), 3),
         }
         return self._publish(model, fit.history, run)
+
+    def _fit(self, phased: PhasedFit, split: dict, *parts: np.ndarray) -> bool:
+        """To the end, or to where it was asked to pause; returns which."""
+        return phased.run(
+            *(split, lambda cut: examples_of(cut, split, self)),
+            *(*parts, self, lambda: not self.pause.is_set()),
+        )
 
     def batch_done(self, epoch: int, batch: int) -> None:
         if (now := time.monotonic()) - self._last_report >= SAY_PROGRESS:
@@ -196,13 +204,13 @@ class TrainingJob:
         training_state.save(self.job.folder, self.job.description["key"], epoch + 1, state)
         self.lengths = lengths
 
-    def _resume(self, fit: fitting.Fit) -> bool:
+    def _resume(self, phased: PhasedFit) -> bool:
         """Go back to the last whole epoch of an earlier process, if there is one."""
         try:
             state = training_state.load(self.job.folder, self.job.description["key"])
         except training_state.NothingToResume:
             return False
-        fit.restore(state)
+        phased.restore(state)
         self.lengths, self.before = state["logs"], state["seconds"]
         self.keep_writing(lambda: tensorboard_logs.cut_back(self.logs, self.lengths))
         return True
@@ -266,11 +274,9 @@ def data_of(
 
 
 def examples_of(
-    parts: tuple | None, split: dict[str, np.ndarray], training: TrainingJob
+    parts: tuple, split: dict[str, np.ndarray], training: TrainingJob
 ) -> dict[str, Any]:
-    """The split; where a model has a frozen part, with what that makes of its images in their stead."""
-    if not parts:
-        return split
+    """The split, with what the frozen part of a model makes of its images in their stead."""
     frozen, images, settings = parts[0], split["img"], training.job.settings
     views = batches.view_count(settings)
     folder = Path(training.job.checkpoint).parent.parent / constants.FEATURES
