@@ -20,8 +20,9 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 demo: .venv/installed
 	@$(BIN)/python -m pipeline.demo
 
+# Unbuffered: honcho prints in its signal handler, which Python refuses within the write of a buffer.
 run: .venv/installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/honcho start
+	@PYTHONUNBUFFERED=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/honcho start
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal $(if $(CI),--cov)
@@ -54,8 +55,8 @@ format: .venv/installed-dev
 	@$(BIN)/python $(INSTALL) -c constraints.txt -r requirements.txt
 	@touch $@
 
-.venv/installed-dev: requirements-dev.txt .venv/installed
-	@$(BIN)/python $(INSTALL) -c constraints.txt -r requirements-dev.txt
+.venv/installed-dev: requirements-dev.txt requirements-export.txt .venv/installed
+	@$(BIN)/python $(INSTALL) -c constraints.txt -r requirements-dev.txt -r requirements-export.txt
 	@touch $@
 
 .venv/installed-prove: requirements-prove.txt .venv/installed-dev

@@ -15,11 +15,14 @@ CHECKPOINTS = "model_checkpoints"
 RESULTS = "model_analysis_results"
 NEW_IMAGES = "new_images"
 PREDICTIONS = "predictions"
+EXPORTS = "exports"
 OTHER_DATASETS = "on_other_datasets"  # in the results
 STATUS = "status"
+REQUESTS = "requests"
 UNPACKED = ".unpacked"
 FEATURES = ".features"  # what a frozen part of a model makes of images, where memory is short
 UNPACKED_NEW = ".unpacked_new"  # of what prediction unpacks
+INCOMING = ".incoming"  # what the page is given, until it is whole
 
 # Files.
 SPLITS = ("train", "test")
@@ -47,6 +50,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 INGESTION_RECORD = "data_ingestion_settings.pkl"
 TRAINING_RECORD = "model_training_settings.pkl"
 ANALYSIS_RECORD = "model_validation_settings.pkl"
+REQUESTS_RECORD = "model_training_requests.pkl"
 TIME_NAME = "%Y-%m-%d %H:%M:%S.%f"
 # Bytes. A file's name has 255 at the most, and this one is made of a run's:
 MOST_IN_NAME = 255 - len(".confusion_matrix_.pkl.png.partial")
@@ -59,9 +63,11 @@ MOST_TABLE_BYTES = 2**30  # a groundtruth.csv of 10 million rows has a fifth of 
 MOST_MODEL_BYTES = 2**18
 MOST_WEIGHTS_BYTES = 2**30  # of a pretrained model; the shipped one has 2**24
 MOST_SET_BYTES = 2**16
+MOST_REQUEST_BYTES = 2**22  # one that names 10,000 runs has a quarter of it
 LAST_WORDS_BYTES = 2**14  # of the end of a training.log, which may be of any length
 # In a line of a hyperparameter set: the memory that a key takes grows with the square of its dots.
 MOST_DOTS = 64
+MOST_SEEDS = 100  # of a hyperparameter set; each is a run with every model on every dataset
 
 # What an archive may hold. The largest that is to fit in: ImageNet has 1.4 million files, 150 GB.
 MOST_UNPACKED_BYTES = 2**39
@@ -77,6 +83,10 @@ MOST_MEMBER_NAME_BYTES, DEEPEST_MEMBER = 1024, 32  # the kernel takes paths of 4
 SPARE_DISK_BYTES = 2**28  # that unpacking leaves free, for what else the stages write
 DISK_BLOCK_BYTES = 2**12  # of which a file takes whole ones
 DECOMPRESSOR_MEMORY = 2**28  # bytes; xz -9 needs a quarter of it
+
+# What a person may ask of a run.
+MOST_PRIORITY = 10**6
+LONGEST_NOTE = 200  # characters
 
 # The pair whose runs keep the plain name of their dataset.
 DEFAULT_MODEL = "cnn"
@@ -98,6 +108,7 @@ MOST_IN_STATUS, LONGEST_IN_STATUS = 1000, 2000  # inputs with a problem, and cha
 STOP = 4.0  # a training process gets this long to stop before it is killed
 KEEP_BEST = 600.0  # to make a checkpoint of the best epoch of a training that failed
 EVALUATION_SILENCE = 300.0  # a checkpoint whose test makes no progress for so long has failed
+EXPORT_SILENCE = 1800.0  # the same for its conversion, of which nothing is told until it ends
 RESTART = 1.0  # before a killed stage is started again; twice as long each time,
 RESTART_MOST = 60.0  # but no longer than this,
 RAN_WELL = 60.0  # and as at first once it ran for this long
@@ -146,3 +157,7 @@ CALIBRATION_BINS = 15
 
 # Predictions.
 PREDICTED_BYTES = 2**28  # of pixels that are read before a model sees them
+
+# The page.
+WEB_HOST, WEB_PORT = "127.0.0.1", 8080
+MOST_WEBSOCKET_BYTES = 2**20  # of a message, more than NiceGUI's own limit

@@ -31,6 +31,7 @@ from pathlib import Path
 import constants
 from helper import UserError, flush_folder, printable, shown
 from pipeline.stage.terminal import INTERRUPTED, run_script
+from pipeline.stage.text import count
 
 SOURCES = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "idx", "folder")
 CLASS_NAMES = {
@@ -144,7 +145,8 @@ def generate(options: argparse.Namespace) -> str:
     classes = len(set(splits["train"][1]) | set(splits["test"][1]))
     train, test = (len(splits[split][1]) for split in constants.SPLITS)
     write(options.output, splits)
-    what = f"{train:,} training and {test:,} test images of {classes:,} classes"
+    what = f"{train:,} training and {count(test, 'test image')}"
+    what += f" of {count(classes, 'class', 'classes')}"
     return f"wrote {what} to {shown(options.output)} in {time.perf_counter() - began:.1f} s"
 
 
@@ -167,7 +169,9 @@ def digits(options: argparse.Namespace) -> dict:
     test = DIGITS_TEST if options.test is None else options.test
     check_count("--test", test, found.target, len(images) - len(found.target_names))
     train = len(images) - test if options.train is None else options.train
-    check_count("--train", train, found.target, len(images) - test, f" beside {test:,} test images")
+    check_count(
+        "--train", train, found.target, len(images) - test, f" beside {count(test, 'test image')}"
+    )
     order = stratified_order(found.target, options.seed)
     chosen = {"train": sorted(order[:train]), "test": sorted(order[len(order) - test :])}
     return {split: (images[rows], found.target[rows]) for split, rows in chosen.items()}
@@ -243,7 +247,7 @@ def from_folder(folder: Path, output: Path) -> str:
             flush_folder(whole / split)
     train, test = (len(raw.files[split]) for split in constants.SPLITS)
     left_out = f", {len(raw.left_out):,} damaged left out" if raw.left_out else ""
-    return f"wrote {train:,} training and {test:,} test images{left_out} to {shown(output)}"
+    return f"wrote {train:,} training and {count(test, 'test image')}{left_out} to {shown(output)}"
 
 
 def download(source: str) -> dict:
@@ -268,7 +272,7 @@ def idx_splits(folder: Path) -> dict:
         images = read_idx(idx_path(folder, f"{prefix}-images", 3), 3)
         labels = read_idx(idx_path(folder, f"{prefix}-labels", 1), 1)
         if len(images) != len(labels):
-            counts = f"{prefix} files hold {len(images):,} images but {len(labels):,} labels"
+            counts = f"{prefix} files hold {count(len(images), 'image')} but {count(len(labels), 'label')}"
             raise UserError(f"{shown(folder)}: the {counts}, expected as many of each.")
         found[split] = images, labels
     return found
@@ -289,12 +293,14 @@ def read_idx(path: Path, dimensions: int):
     content = idx_content(path)
     magic, start = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
     if content[:4] != magic or len(content) < start:
-        found = f"starts with {content[:4].hex(' ') or 'nothing'} and has {len(content):,} bytes"
+        found = (
+            f"starts with {content[:4].hex(' ') or 'nothing'} and has {count(len(content), 'byte')}"
+        )
         expected = f"{magic.hex(' ')} (IDX, bytes, {dimensions}-dimensional) and {start} or more"
         raise UserError(f"{shown(path)} {found}, expected {expected}.")
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     if len(content) - start != math.prod(shape) or 0 in shape:
-        found = f"holds {len(content) - start:,} bytes of data"
+        found = f"holds {count(len(content) - start, 'byte')} of data"
         expected = f"{math.prod(shape):,} ({' x '.join(map(str, shape))}), and not 0"
         raise UserError(f"{shown(path)} {found}, expected {expected}. Get the file again.")
     return numpy.frombuffer(content, numpy.uint8, offset=start).reshape(shape)

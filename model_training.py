@@ -1,6 +1,6 @@
 """Stage 2: train. Takes the next waiting run, trains it, writes its checkpoint.
 
-Reads   data/dataset/*.pkl, models/*.py, hyperparameters/*.toml
+Reads   data/dataset/*.pkl, models/*.py, hyperparameters/*.toml, data/requests/*.json
 Writes  data/model_checkpoints/<run>.pkl and <run>.json, <run>/logs for TensorBoard, <run>/training.log
 
     python model_training.py            keep watching
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import constants
 from helper import shown
+from pipeline.data_folder import DataFolder
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
 from pipeline.stage.options import stage_parser
@@ -63,7 +64,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         " (default: 1)",
     )
     parser.add_argument(
-        "--retry-failed", action="store_true", help="try again the runs that failed before"
+        "--retry-failed",
+        action="store_true",
+        help="try again the runs that failed before, and go on with those that ended early",
     )
     parser.add_argument(
         "--run-timeout",
@@ -107,8 +110,9 @@ def train_what_waits(options: argparse.Namespace, stage: Stage) -> bool:
     folders = options.models_folder.absolute(), options.hyperparameters_folder.absolute()
     chosen = zip(folders, (options.models, options.hyperparameters), strict=True)
     queue = RunQueue(options.data, *folders, only={folder: some for folder, some in chosen if some})
+    watched = [*queue.folders(), DataFolder(options.data).requests]
     with (
-        FolderWatch(queue.folders(), poll=options.poll) as watch,
+        FolderWatch(watched, poll=options.poll) as watch,
         LocalWorkers(watch.wake, stage.status, options.run_timeout) as processes,
     ):
         scheduler = Scheduler(queue, processes, options, stage)

@@ -20,7 +20,9 @@ SCRIPTS = (
     "model_training.py",
     "model_analysis.py",
     "model_prediction.py",
+    "export_model.py",
     "run_queue.py",
+    "web_ui.py",
 )
 BEGIN = "<!-- `make docs` writes what follows from --help. Change the text in the script. -->\n"
 END = "<!-- Here ends what `make docs` writes. -->\n"

@@ -50,6 +50,19 @@ class DataFolder:
         return self.path / constants.PREDICTIONS
 
     @property
+    def exports(self) -> Path:
+        return self.path / constants.EXPORTS
+
+    @property
+    def requests(self) -> Path:
+        """Where it is put down what a person asks of runs."""
+        return self.path / constants.REQUESTS
+
+    @property
+    def requests_record(self) -> Path:
+        return self.path / constants.REQUESTS_RECORD
+
+    @property
     def ingestion_record(self) -> Path:
         return self.path / constants.INGESTION_RECORD
 
@@ -70,6 +83,11 @@ class DataFolder:
     def unpacked_new(self) -> Path:
         """The same for what is classified."""
         return self.path / constants.UNPACKED_NEW
+
+    @property
+    def incoming(self) -> Path:
+        """Where the page keeps what it is given until it is whole: on the same disk, to be renamed."""
+        return self.path / constants.INCOMING
 
     def dataset(self, name: str) -> Path:
         return self.datasets / f"{name}.pkl"
@@ -94,7 +112,7 @@ class DataFolder:
         """Make the folders that people drop files into and find results in, as far as they lack."""
         for folder in (
             *(self.raw_datasets, self.datasets, self.checkpoints, self.results),
-            *(self.new_images, self.predictions),
+            *(self.new_images, self.predictions, self.requests),
         ):
             folder.mkdir(parents=True, exist_ok=True)
 

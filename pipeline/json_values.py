@@ -112,6 +112,25 @@ def names_of(values: list) -> tuple[str, ...]:
     return _shared(*map(str, values))
 
 
+def outcomes_in(report: dict) -> int | None:
+    """A bit for each test image; None where they are not as many as the images, or those that are 1 not
+    as many as is said."""
+    text, images, errors = (
+        text_in(report, "right"),
+        whole_in(report, "test_images"),
+        whole_in(report, "errors"),
+    )
+    if text is None or images is None or errors is None:
+        return None
+    try:
+        packed = bytes.fromhex(text)
+    except ValueError:
+        return None
+    bits = int.from_bytes(packed) >> (-images % 8)
+    fits = len(packed) == -(-images // 8) and bits.bit_count() == images - errors
+    return bits if fits else None
+
+
 @lru_cache(maxsize=1000)
 def _shared(*names: str) -> tuple[str, ...]:
     """One copy of the class names, which thousands of reports have in common."""

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import random
 import tempfile
 from collections.abc import Iterator
@@ -170,6 +171,12 @@ class Everything:
             constants.INGESTION_RECORD: {"content": {"dataset": "one"}, "folder x": folder_entry},
             constants.TRAINING_RECORD: {key: entry, "other": {"state": "failed", "name": "x",
                                                               "reason": "none"}},
+            "requests/a.json": {"request": "priority", "runs": [name, key], "priority": 3},
+            "requests/b.json": {"request": "note", "dataset": "one", "model": "m", "set": "s",
+                                "note": "a line"},
+            constants.REQUESTS_RECORD: {key: {"priority": 1, "hidden": True, "note": "a line"},
+                                        "other": {"end": "cancel"},
+                                        "file x.json": {"done": "1 2 3 4", "refused": "no"}},
             constants.ANALYSIS_RECORD: {sha256: {"run": name, "state": "analyzed", "accuracy": 0.5}},
             f"model_checkpoints/{self.runs[-1].plain_name}/{training_state.FILE}": {
                 "key": self.runs[-1].key, "epochs": 2},
@@ -179,10 +186,11 @@ class Everything:
         path = self.data / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(as_file(name, content))
+        os.utime(path, (1000, 1000))  # or a bad request might be half-written yet
 
     def restore(self) -> None:
         """As it was, also where a reader has put a record together again."""
-        for path in self.data.glob("*.damaged-*"):
+        for path in [*self.data.glob("*.damaged-*"), *self.data.glob("requests/*")]:
             path.unlink()
         for name, content in self.honest.items():
             self.put(name, content)
@@ -197,6 +205,7 @@ class Everything:
         )
         options.settings, options.follow_links = IngestionSettings(8), []
         training = Scheduler(self.queue(), SimpleNamespace(running=[]), options, Stage(once=True))
+        training.requests.carry_out()
         list(training.waiting())
         ingestion = Ingestion(self.data / "raw_dataset", options, Stage(once=True))
         ingestion.look()

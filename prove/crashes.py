@@ -81,6 +81,7 @@ CRASHES = (
     "os.kill(os.getpid(), signal.SIGKILL)",
     "ctypes.string_at(0)",
 )
+SEEDS = [5, 0]
 SET = 'epochs = 1\nearly_stopping_patience = 0\nvalidation_split = 0.0\nprecision = "float32"\n'
 
 
@@ -131,21 +132,23 @@ def _in_later_stages(
             stage.wait_for("ingested as", LONGEST)
         for folder in ("models", "sets"):
             (work / folder).mkdir()
-        (work / "sets" / "one.toml").write_text(SET)
+        (work / "sets" / "one.toml").write_text(SET + f"seeds = {SEEDS}\n")
         named = {f"crash_{number}": crash for number, crash in enumerate(crashes)}
         for name, crash in {**named, BAD: "pass  # one", "later": "pass  # two"}.items():
             (work / "models" / f"{name}.py").write_text(MODEL.format(crash=crash))
         said = _said(TRAINING, work, "--models-folder", work / "models",
                      "--hyperparameters-folder", work / "sets")  # fmt: skip
         for name, crash in named.items():
-            yield crash, None if f"__{name}__one: failed" in said else "not said to have failed"
+            fell = all(f"__{name}__one__seed{seed}: failed" in said for seed in SEEDS)
+            yield crash, None if fell else "not said to have failed with each seed"
         for name in (BAD, "later"):
-            yield name, None if f"__{name}__one: trained in" in said else "not trained"
+            ended = all(f"__{name}__one__seed{seed}: trained in" in said for seed in SEEDS)
+            yield name, None if ended else "not trained with each seed"
         for part in parts:
             shutil.rmtree(work / "data" / constants.RESULTS)
             (work / "data" / constants.ANALYSIS_RECORD).unlink(missing_ok=True)
             said = _said(ANALYSIS, work, first=_fault(part, ERRORS[0]))
-            both = RAISED in said and "__later__one: analyzed in" in said
+            both = RAISED in said and f"__later__one__seed{SEEDS[0]}: analyzed in" in said
             yield part, None if both else f"not raised or the other not analyzed: {said[-600:]}"
 
 

@@ -123,9 +123,13 @@ def _toml(content: bytes) -> None:
     path = _scratch() / "set.toml"
     path.write_bytes(content)
     try:
-        found = read_hyperparameters(path).as_plain()
-        assert found.keys() == SETTINGS.keys()
-        assert all(SETTINGS[key].accepts(value) for key, value in found.items()), found
+        of_seeds = read_hyperparameters(path)
+        assert 0 < len(of_seeds) <= constants.MOST_SEEDS, len(of_seeds)
+        assert len({settings.seed for settings in of_seeds.values()}) == len(of_seeds)
+        for settings in of_seeds.values():
+            found = settings.as_plain()
+            assert found.keys() == SETTINGS.keys()
+            assert all(SETTINGS[key].accepts(value) for key, value in found.items()), found
     except HyperparameterError as error:
         assert str(error).isprintable(), str(error)
 
@@ -218,7 +222,11 @@ def _seeds() -> dict[str, list[bytes]]:
             for name, seed in variants().items()
             if len(seed) <= LONGEST_INPUT and not name.startswith("PNG")
         ],
-        "toml": [path.read_bytes() for path in sorted(constants.HYPERPARAMETERS.glob("*.toml"))],
+        "toml": [
+            b"epochs = 2\nseeds = [0, 1, 23]\n",
+            b"seeds = [ 4, 2147483647, ] # two\n[augmentation]\nshift = 0.1\n",
+            *(path.read_bytes() for path in sorted(constants.HYPERPARAMETERS.glob("*.toml"))),
+        ],
         "pickle": [pickle.dumps(content, protocol) for protocol in (3, 4, 5)],
     }
 

@@ -30,6 +30,8 @@ SHAPES: dict[str, Shape] = {
     "dotted key in a table": ("set", SET, 'x = ["""\n#""", {a', ".a", "=1}]"),
     "lines of dotted keys": ("set", SET, "", f"a{'.a' * 60}=1\n", ""),
     "nested arrays": ("set", SET, "a=", "[", ""),
+    "seeds": ("set", SET, "seeds=[", "1,", "2]"),
+    "nested seeds": ("set", SET, "seeds=", "[", ""),
     "nested tables": ("set", SET, "a=", "{a=", ""),
     "parentheses": ("model", MODEL, "PRIORITY=", "(", "1"),
     "signs": ("model", MODEL, "PRIORITY=", "-", "1"),

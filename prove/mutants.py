@@ -800,6 +800,13 @@ WHAT_IS_LET_IN = (
         "fuzz",
     ),
     _mutant(
+        "no seed of a set comes twice",
+        "pipeline/artifacts/hyperparameters.py",
+        "if seed in seeds[:number]:",
+        "if False:",
+        "fuzz",
+    ),
+    _mutant(
         "a set that is no TOML is refused",
         "pipeline/artifacts/hyperparameters.py",
         "except (ValueError, RecursionError) as error:",

@@ -192,10 +192,10 @@ def waiting_run(folder: Path) -> None:
 
 
 def next_run(folder: Path) -> None:
-    """Another set after a run that is recorded: the record is not made from what there is."""
+    """Another seed in the set of a run that is recorded: the record is not made from what there is."""
     waiting_run(folder)
     RUN.run(folder)
-    (folder / "sets" / "other.toml").write_text(SET + "seed = 2\n")
+    (folder / "sets" / "short.toml").write_text(SET + "seeds = [0, 2]\n")
 
 
 def begun_run(folder: Path) -> None:

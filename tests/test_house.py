@@ -16,7 +16,9 @@ SCRIPTS = {
     "model_training",
     "model_analysis",
     "model_prediction",
+    "export_model",
     "run_queue",
+    "web_ui",
 }
 # A module imports only from its own floor's room and from lower floors.
 FLOORS = [
@@ -30,7 +32,9 @@ FLOORS = [
         "pipeline.statistics",
     },
     {"pipeline.stage"},
+    {"pipeline.event_files", "pipeline.run_warnings"},
     {"pipeline.artifacts"},
+    {"pipeline.requests"},
     {"pipeline.pretrained"},
     {"pipeline.images"},
     {"pipeline.fitting"},
@@ -38,18 +42,20 @@ FLOORS = [
     {"pipeline.raw_data", "pipeline.training"},
     {"pipeline.analysis"},
     {"pipeline.prediction"},
+    {"pipeline.export"},
     {"pipeline.web"},
     {*SCRIPTS, "pipeline.demo", "pipeline.keep_running"},
 ]
 # Which modules may import a library, by the ends of their names.
 HEAVY = {
-    "tensorflow": {"keras_import", "worker", "fitting", "batches"},
-    "tensorboard": {"tensorboard_logs"},
+    "tensorflow": {"keras_import", "worker", "fitting", "batches", "model_formats"},
+    "tensorboard": {"event_files", "tensorboard_logs"},
     "keras": {"keras_import", "cnn", "efficientnet_lite0", "pure_cnn"},
     "matplotlib": {"drawing", "plots", "table_plots", "contact_sheet"},
     "pandas": {"summary_files"},
     "watchdog": {"folder_watch"},
     "honcho": set(),
+    "nicegui": {"frame", "now_page", "put_in_page", "runs_page", "run_page", "server"},
 }
 
 

@@ -12,6 +12,8 @@ import pandas
 import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 import constants
 import model_analysis
@@ -50,6 +52,25 @@ def test_pictures_and_figures_appear_under_their_names(data, dataset, capsys):
     said = capsys.readouterr().out
     assert f"{display_name(dataset, 'colours')}: analyzed in " in said
     assert f"{metrics.in_words(report(data, dataset))}, 3 pictures" in said
+
+
+def test_tensorboard_gets_the_test_beside_the_curves_of_its_run(data, dataset, capsys):
+    for number, name in enumerate(("trained here", "dropped in", "in the way")):
+        put_checkpoint(data, name, dataset, seed=number)
+    folder = data / "model_checkpoints"
+    (folder / "trained here" / "logs").mkdir(parents=True)
+    (folder / "in the way" / "logs").mkdir(parents=True)
+    (folder / "in the way" / "logs" / "test").write_text("a file of mine")
+    assert analyze(data) == 0
+    events = EventAccumulator(str(folder / "trained here" / "logs" / "test"))
+    events.Reload()
+    [point] = events.Tensors("epoch_accuracy")
+    assert point.step == 1  # the second epoch is the best
+    told = float(make_ndarray(point.tensor_proto))
+    assert told == pytest.approx(report(data, "trained here")["accuracy"])
+    assert not (folder / "dropped in").exists()
+    assert (folder / "in the way" / "logs" / "test").read_text() == "a file of mine"
+    assert "logs does not get the test accuracy: File exists." in capsys.readouterr().out
 
 
 def test_a_checkpoint_whose_name_is_too_long_is_named_and_in_nobodys_way(data, dataset, capsys):

@@ -265,7 +265,7 @@ def test_images_that_are_named_are_printed_as_a_table(data, dataset, capsys):
         (["data/README.md"], "is no image, folder or archive"),
         (["nowhere.jpg"], "nowhere.jpg is not there"),
         (["docs/visualize_errors.png"], "there is no checkpoint in "),
-        (["docs/visualize_errors.png", "--run=mine"], "--run mine is no checkpoint in "),
+        (["docs/visualize_errors.png", "--run=mine"], ": mine is no checkpoint in "),
         (["docs/visualize_errors.png", "--dataset=2001"], "has no checkpoint of dataset 2001"),
     ],
 )

@@ -15,14 +15,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import constants
 import data_ingestion
 import model_training
+import run_queue
 from helper import shown
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.checkpoint import run_in
 from pipeline.artifacts.dataset import display_name
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.metadata import read_json
-from pipeline.training import worker
+from pipeline.data_folder import run_folder
+from pipeline.training import training_state, worker
 from pipeline.training.run_queue import RunQueue
+from pipeline.training.run_table import RunTable
 from pipeline.training.scheduler import Scheduler
 from testkit.processes import children, is_gone, until_gone
 from testkit.raw_datasets import make_raw_dataset
@@ -115,6 +118,141 @@ def test_of_a_training_that_crashes_after_good_epochs_the_best_one_is_kept(workp
     assert 1 <= run["best_epoch"] <= run["epochs"]
     assert f"; {said}" in capsys.readouterr().out
     assert weights(path)
+
+
+def seeded_checkpoints(workplace):
+    return {
+        path.stem.removeprefix(f"{dataset_name(workplace)}__tiny__"): path
+        for path in checkpoints(workplace)
+    }
+
+
+def test_a_set_with_several_seeds_gives_a_checkpoint_of_each(workplace, capsys):
+    assert train(workplace) == 0
+    trained = {path: path.read_bytes() for path in checkpoints(workplace)}
+    text = (workplace / "sets" / "short.toml").read_text()
+    (workplace / "sets" / "short.toml").write_text(f"{text}seeds = [0, 7, 3]\n")
+    assert train(workplace) == 0
+    found = seeded_checkpoints(workplace)
+    assert found.keys() == {"short", "short__seed7", "short__seed3"}  # that of seed 0 was there
+    assert all(path.read_bytes() == content for path, content in trained.items())
+    runs = {name: read_json(path.with_suffix(".json"))["run"] for name, path in found.items()}
+    assert {name: run["settings"]["seed"] for name, run in runs.items()} == {
+        "short": 0,
+        "short__seed7": 7,
+        "short__seed3": 3,
+    }
+    one, other = weights(found["short__seed7"]), weights(found["short__seed3"])
+    assert not np.array_equal(one[0], other[0])
+    logs = EventAccumulator(str(run_folder(found["short__seed7"]) / "logs" / "train")).Reload()
+    assert "epoch_loss" in logs.Tags()["tensors"] + logs.Tags()["scalars"]
+    assert "__short__seed3: trained in" in capsys.readouterr().out
+
+
+def test_the_seeds_that_failed_are_tried_again_and_no_others(workplace, capsys):
+    (workplace / "sets" / "short.toml").write_text("epochs = 1\nseeds = [4, 9]\n")
+    flag = workplace / "works"
+    failing = f"""
+import pathlib, numpy
+if not pathlib.Path({str(flag)!r}).exists() and numpy.random.get_state()[1][0] == 9:
+    raise ValueError("not with this seed")
+"""
+    (workplace / "models" / "tiny.py").write_text(TINY + failing)
+    assert train(workplace) == 1
+    assert seeded_checkpoints(workplace).keys() == {"short__seed4"}
+    assert "__short__seed9: failed: ValueError: not with this seed" in capsys.readouterr().out
+    flag.touch()
+    assert train(workplace, "--retry-failed") == 0
+    assert seeded_checkpoints(workplace).keys() == {"short__seed4", "short__seed9"}
+    assert "__short__seed4" not in capsys.readouterr().out
+
+
+RUNS_OUT_OF_MEMORY_ONCE = (
+    TINY.replace("build_model", "build")
+    + """
+import pathlib
+import tensorflow as tf
+
+def build_model(input_shape, num_classes):
+    model, full = build(input_shape, num_classes), pathlib.Path(DATA, "memory_was_full")
+    get_weights, calls = model.get_weights, []
+
+    def fail_in_epoch_3():  # the first call is before all epochs, then each one is better
+        calls.append(1)
+        if len(calls) == 4 and not full.exists():
+            full.touch()
+            raise ERROR
+        return get_weights()
+
+    model.get_weights = fail_in_epoch_3
+    return model
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "error", ["MemoryError()", 'tf.errors.ResourceExhaustedError(None, None, "OOM")']
+)
+def test_a_run_that_ended_early_goes_on_with_retry_failed(workplace, capsys, error):
+    once = RUNS_OUT_OF_MEMORY_ONCE.replace("DATA", repr(str(workplace))).replace("ERROR", error)
+    (workplace / "models" / "tiny.py").write_text(once)
+    (workplace / "sets" / "short.toml").write_text(
+        "epochs = 5\nvalidation_split = 0.0\nearly_stopping_patience = 0\n"
+    )
+    assert train(workplace) == 0
+    [path] = checkpoints(workplace)
+    run = read_json(path.with_suffix(".json"))["run"]
+    assert (run["epochs"], run["best_epoch"]) == (2, 2)
+    said = "ended early in epoch 3: there was not enough memory. Use a smaller batch_size or model."
+    assert run["warnings"]["ended_early"]["text"] == said
+    assert len(safe_pickle.load(path, allow_model=True)["history"]["loss"]) == 2
+    early = path.read_bytes()
+    assert train(workplace) == 0  # it is done, unless it is asked for
+    assert checkpoints(workplace) == [path]
+    assert path.read_bytes() == early
+    capsys.readouterr()
+
+    assert train(workplace, "--retry-failed") == 0
+    assert "goes on after epoch 2 of 5" in capsys.readouterr().out
+    assert checkpoints(workplace) == [path]
+    run = read_json(path.with_suffix(".json"))["run"]
+    assert (run["epochs"], "ended_early" in run["warnings"]) == (5, False)
+    assert not (path.with_suffix("") / training_state.FILE).exists()
+    assert train(workplace, "--retry-failed") == 0
+    assert "started" not in capsys.readouterr().out
+
+
+def test_of_a_training_that_takes_too_long_the_best_epoch_is_kept_and_goes_on(workplace, capsys):
+    (workplace / "sets" / "short.toml").write_text("epochs = 50000\nearly_stopping_patience = 0\n")
+    for seconds in (8, 16, 32, 64, 128):  # how long it takes to begin, is the machine's affair
+        train(workplace, "--run-timeout", str(seconds), "--retry-failed")
+        if checkpoints(workplace):
+            break
+    [path] = checkpoints(workplace)
+    run = read_json(path.with_suffix(".json"))["run"]
+    said = f"ended early in epoch {run['epochs'] + 1}: it took longer than the {seconds} s of"
+    assert run["warnings"]["ended_early"]["text"] == f"{said} --run-timeout."
+    assert 1 <= run["best_epoch"] <= run["epochs"]
+    capsys.readouterr()
+    assert train(workplace, "--run-timeout", str(2 * seconds), "--retry-failed") == 0
+    assert f"goes on after epoch {run['epochs']} of 50000" in capsys.readouterr().out
+    assert checkpoints(workplace) == [path]
+    assert read_json(path.with_suffix(".json"))["run"]["epochs"] > run["epochs"]
+
+
+def test_what_ended_early_and_cannot_go_on_is_kept(workplace):
+    """Its state was lost: begun afresh, it might end with nothing at all."""
+    once = RUNS_OUT_OF_MEMORY_ONCE.replace("DATA", repr(str(workplace)))
+    (workplace / "models" / "tiny.py").write_text(once.replace("ERROR", "MemoryError()"))
+    (workplace / "sets" / "short.toml").write_text(
+        "epochs = 5\nvalidation_split = 0.0\nearly_stopping_patience = 0\n"
+    )
+    train(workplace)
+    [path] = checkpoints(workplace)
+    before, state = path.read_bytes(), path.with_suffix("") / training_state.FILE
+    state.write_bytes(state.read_bytes()[:-1])
+    assert train(workplace, "--retry-failed") == 0
+    assert path.read_bytes() == before
 
 
 def test_a_fault_at_a_runs_start_is_told_once(workplace, monkeypatch):
@@ -623,3 +761,91 @@ def test_an_endless_run_fails_after_its_time_and_is_tried_again_when_asked(
     capsys.readouterr()
     model_training.main([*options(workplace), "--once", "--retry-failed"])
     assert capsys.readouterr().out.count("__bad__short: started") == 1
+
+
+def ask(workplace, *arguments):
+    return run_queue.main([*options(workplace), *arguments])
+
+
+def rows(workplace):
+    queue = RunQueue(workplace / "data", workplace / "models", workplace / "sets")
+    return RunTable(workplace / "data").refresh(queue.look())
+
+
+def test_what_is_asked_of_a_running_stage_is_done(workplace, start, capsys):
+    """Stop a run that has epochs, cancel the next, retry it, and put another first."""
+    for name in ("a", "b", "c"):
+        (workplace / "sets" / f"{name}.toml").write_text(
+            f"epochs = {100_000 - ord(name)}\nearly_stopping_patience = 0\n"
+        )
+    (workplace / "sets" / "short.toml").unlink()
+    names = {row.hyperparameter_set: row.name for row in rows(workplace)}
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    stage.wait_for("__a: epoch 2 of")
+    assert ask(workplace, "--stop", names["a"]) == 0
+    stage.wait_for("__a: stopped, as asked. Its best epoch so far is kept.")
+    assert "; ended early in epoch" in stage.wait_for("__a: trained in")
+    stage.wait_for("__b: epoch 1 of")
+    assert ask(workplace, "--priority", "5", names["c"]) == 0
+    stage.wait_for("__b: paused after epoch")
+    stage.wait_for("__c: epoch 1 of")
+    assert ask(workplace, "--cancel", names["b"], names["c"]) == 0
+    stage.wait_for("__c: cancelled")
+    states = {row.hyperparameter_set: row.state for row in rows(workplace)}
+    assert states == {"a": "trained", "b": "cancelled", "c": "cancelled"}
+    assert ask(workplace, "--cancel", names["a"]) == 1
+    assert "is trained. Only a run that waits or is trained" in capsys.readouterr().out
+    assert ask(workplace, "--retry", names["b"]) == 0
+    stage.wait_for("__b: goes on after epoch")
+    # A checkpoint that was deleted is trained again, also of a run that was stopped.
+    (workplace / "data" / "model_checkpoints" / f"{names['a']}.pkl").unlink()
+    [state] = [row.state for row in rows(workplace) if row.hyperparameter_set == "a"]
+    assert state == "waiting"
+
+
+def test_a_stop_is_not_forgotten_where_the_stage_is_killed_before_its_end(workplace, start):
+    (workplace / "sets" / "short.toml").write_text("epochs = 100000\nearly_stopping_patience = 0\n")
+    [row] = rows(workplace)
+    stage = start("model_training.py", *options(workplace), "--verbose")
+    stage.wait_for("epoch 2 of")
+    stage.end(signal.SIGKILL)
+    assert ask(workplace, "--stop", row.name) == 0  # and nobody but this process carries it out
+    assert train(workplace) == 0
+    [path] = checkpoints(workplace)
+    assert (
+        "stopped, as asked"
+        in json.loads(path.with_suffix(".json").read_text())["run"]["warnings"]["ended_early"][
+            "text"
+        ]
+    )
+
+
+def test_what_is_asked_where_no_stage_runs_is_done_at_once(workplace, capsys):
+    [row] = rows(workplace)
+    assert ask(workplace, "--note", "a line", row.name) == 0
+    assert ask(workplace, "--cancel", row.key) == 0
+    assert ask(workplace, "--hide", row.name, "gone") == 1
+    assert 'There is no run "gone"' in capsys.readouterr().out
+    ask(workplace)
+    assert "(1 hidden; --all shows them)" in capsys.readouterr().out
+    ask(workplace, "--all")
+    assert 'cancelled  3/0       0/2           "a line"' in capsys.readouterr().out
+    assert train(workplace) == 0
+    assert checkpoints(workplace) == []
+    assert ask(workplace, "--retry", row.name) == 0
+    assert train(workplace) == 0
+    assert len(checkpoints(workplace)) == 1
+    (workplace / "models" / "tiny.py").write_text("def build_model(shape, n): raise ValueError\n")
+    train(workplace)
+    [row] = rows(workplace)
+    assert row.state == "failed"
+    assert ask(workplace, "--retry", row.name) == 0
+    assert [row.state for row in rows(workplace)] == ["waiting"]
+
+
+@pytest.mark.parametrize("wrong", [["--cancel"], ["run"], ["--cancel", "--stop", "run"]])
+def test_to_ask_needs_a_run_and_one_thing_to_ask(workplace, wrong, capsys):
+    with pytest.raises(SystemExit) as ended:
+        ask(workplace, *wrong)
+    assert ended.value.code == 2
+    assert "--cancel" in capsys.readouterr().err

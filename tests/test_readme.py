@@ -257,5 +257,6 @@ def test_the_data_page_names_each_folder_and_record():
     for name in (
         constants.RAW_DATASETS, constants.DATASETS, constants.CHECKPOINTS, constants.RESULTS,
         constants.INGESTION_RECORD, constants.TRAINING_RECORD, constants.ANALYSIS_RECORD,
+        constants.REQUESTS, constants.REQUESTS_RECORD,
     ):  # fmt: skip
         assert name in page

@@ -1,5 +1,6 @@
 """Which checkpoints are analyzed, and analyzing the next one."""
 
+import errno
 import logging
 import os
 import time
@@ -20,9 +21,13 @@ from pipeline.artifacts.catalog import Catalog, Checkpoint
 from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import AnalysisEntry, Report, RunState
+from pipeline.data_folder import DataFolder, run_folder
+from pipeline.stage.log_lines import warn_once
 from pipeline.stage.process import Stage
 from pipeline.stage.progress import counted
+from pipeline.stage.retry import is_in_the_way
 from pipeline.stage.status import Status
+from pipeline.stage.text import count
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +119,11 @@ class Analysis:
         self._enter(task.sha256, **_entry_of(task.run, *figures))
         self.problems.forget(task.run)
         log.info(
-            "%s: analyzed in %.1f s, %s, %d pictures in %s",
+            "%s: analyzed in %.1f s, %s, %s in %s",
             task.title,
             time.monotonic() - began,
             metrics.in_words(results.report),
-            len(results.report["pictures"]),
+            count(len(results.report["pictures"]), "picture"),
             shown(self.data.results),
         )
         return None
@@ -132,6 +137,8 @@ class Analysis:
 
     def _examine(self, task: Task) -> Results:
         self.evaluator.prepare(task.path, task.sha256)
+        import pipeline.event_files  # noqa: F401 - meanwhile: it takes as long as a picture
+
         test = load_split(task.dataset.path, "test")  # meanwhile
         total, status = len(test["img"]), self.stage.status
         with counted(total, "analysis  | testing", "images", status, task.run) as progress:
@@ -142,6 +149,7 @@ class Analysis:
         for name, content in results.files.items():
             with whole_file(self.data.results / name) as file:
                 file.write(content)
+        _tell_tensorboard(self.data, results.report)
         write_json(self.data.report(results.report["run"]), results.report)
 
     def _enter(self, digest: str, **entry: object) -> None:
@@ -173,6 +181,20 @@ class Analysis:
         self.all_well = False
         if self.problems.set(path.stem, text):
             log.error("%s: %s", printable(path.stem), text)
+
+
+def _tell_tensorboard(data: DataFolder, report: dict) -> None:
+    from pipeline.event_files import write_test
+
+    logs = run_folder(data.checkpoint(report["run"])) / "logs"
+    figures = {name: report[name] for name in ("loss", "accuracy")}
+    try:
+        write_test(logs, figures, report["trained"].get("best_epoch"))
+    except OSError as error:
+        # The logs may be another's, and are not what an analysis is there for.
+        if not is_in_the_way(error) and error.errno not in (errno.EACCES, errno.EROFS):
+            raise
+        warn_once(f"{shown(logs)} does not get the test accuracy: {error.strerror}.")
 
 
 def _check_length(path: Path) -> None:

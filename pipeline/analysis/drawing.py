@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font, get_font_names
 
 DPI = 130
+SUBTITLE = 10.5  # points, where a heading is not scaled
+MOST_LINES = 9  # of one sentence in a picture
 MARGIN = 0.4  # inches, on every side of every picture
 INK, GREY, FAINT, EMPTY = "#1f2933", "#5f6c7b", "#e3e8ee", "#f4f6f8"
 BLUE, ORANGE, RED, GREEN = "#2f6690", "#d9822b", "#b23a2e", "#3c7d5a"
@@ -58,13 +60,32 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def heading(figure: Figure, title: str, *subtitles: str) -> None:
-    width = figure.get_size_inches()[0]
-    scale, room = heading_scale(width), width - 2 * MARGIN
-    write(figure, MARGIN, 0.36 * scale, title, room, fontsize=14 * scale, weight="bold")
-    for line, text in enumerate(subtitles):
-        y = (0.72 + 0.23 * line) * scale
-        write(figure, MARGIN, y, text, room, fontsize=10.5 * scale, color=GREY)
+class Heading:
+    """A title on one line, and below it sentences, each on as many lines as it takes.
+
+    `note` is what the reader has to know in order not to be misled.
+    """
+
+    def __init__(self, width: float, title: str, *subtitles: str, note: str = ""):
+        self.title, self.scale, self.room = title, heading_scale(width), width - 2 * MARGIN
+        self.lines = [
+            (line, colour)
+            for text, colour in (*((text, GREY) for text in subtitles), (note, RED))
+            for line in wrapped(text, self.room, SUBTITLE * self.scale)
+        ]
+
+    @property
+    def height(self) -> float:
+        """Inches from the picture's upper edge to the lower one of the last line."""
+        return (0.69 + 0.23 * len(self.lines)) * self.scale
+
+    def draw(self, figure: Figure) -> None:
+        y = 0.36 * self.scale
+        write(figure, MARGIN, y, self.title, self.room, fontsize=14 * self.scale, weight="bold")
+        for number, (line, colour) in enumerate(self.lines):
+            y = (0.72 + 0.23 * number) * self.scale
+            size = SUBTITLE * self.scale
+            write(figure, MARGIN, y, line, self.room, fontsize=size, color=colour)
 
 
 def heading_scale(width: float) -> float:
@@ -83,6 +104,20 @@ def write(figure: Figure, x: float, y: float, text: str, room: float, **style) -
     across, down = figure.get_size_inches()
     text = fit(text, room, style.get("fontsize", STYLE["font.size"]), style.get("weight", "normal"))
     figure.text(x / across, 1 - y / down, text, va="top", **style)
+
+
+def wrapped(text: str, room: float, size: float) -> list[str]:
+    """`text` on lines of at most `room` inches; only a word that has no room on one is shortened."""
+    lines: list[str] = []
+    for word in ("".join(spelled(word, "normal")) for word in text.split()):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= room:
+            lines[-1] = longer
+        elif len(lines) == MOST_LINES:
+            return [*lines[:-1], fit(f"{lines[-1]} …", room, size)]
+        else:
+            lines.append(fit(word, room, size))
+    return lines
 
 
 def fit(text: str, room: float, size: float, weight: str = "normal") -> str:

@@ -69,8 +69,12 @@ class Evaluation:
 class Evaluator:
     """Predicts with one checkpoint after the other; the last one stays loaded."""
 
-    def __init__(self, status: Status) -> None:
-        self.status = status
+    def __init__(
+        self, status: Status, work: Callable[..., None] | None = None, silence: float = 0
+    ) -> None:
+        """`work` is what a process does, as `_work` does; without progress for `silence` seconds, if not
+        0, it has failed."""
+        self.status, self.work, self.silence = status, work or _work, silence
         self._worker: _Worker | None = None
 
     def __enter__(self) -> "Evaluator":
@@ -88,7 +92,7 @@ class Evaluator:
         if not self._works_on(sha256):
             self.forget()
             child_processes.start(PRELOAD)
-            self._worker = _Worker(checkpoint, sha256, self.status)
+            self._worker = _Worker(checkpoint, sha256, self)
 
     def holds(self, sha256: str) -> bool:
         """Whether the checkpoint with that digest is loaded."""
@@ -151,15 +155,18 @@ class Evaluator:
 class _Worker:
     """A process that has `checkpoint` loaded, or loads it."""
 
-    def __init__(self, checkpoint: Path, sha256: str, status: Status):
-        self.checkpoint, self.sha256, self.status = checkpoint, sha256, status
+    def __init__(self, checkpoint: Path, sha256: str, evaluator: Evaluator):
+        self.checkpoint, self.sha256 = checkpoint, sha256
+        self.status, self.silence = evaluator.status, evaluator.silence
         self.loaded: dict | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="evaluation-")
         self._connection, theirs = child_processes.context.Pipe()
         memory = int(devices.memory() * constants.EVALUATION_MEMORY)
         self._log_file = Path(self._folder.name) / "evaluation.log"
         arguments = [checkpoint, self._log_file, memory, theirs]
-        self.process = child_processes.context.Process(target=_work, args=arguments, daemon=True)
+        self.process = child_processes.context.Process(
+            target=evaluator.work, args=arguments, daemon=True
+        )
         self.process.start()
         theirs.close()
 
@@ -228,7 +235,8 @@ class _Worker:
             EvaluationError: none came for so long that it hangs.
             _Failed: it ended without them.
         """
-        until = time.monotonic() + constants.EVALUATION_SILENCE
+        seconds = self.silence or constants.EVALUATION_SILENCE
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             ready = wait([self._connection, self.process.sentinel], SIGN_OF_LIFE)
             if ready:
@@ -237,7 +245,6 @@ class _Worker:
                         return self._connection.recv_bytes(most)
                 raise _Failed(self._reason_of_death())
             self.status.heartbeat()
-        seconds = constants.EVALUATION_SILENCE
         raise EvaluationError(f"testing it made no progress for {seconds:g} s, so it was ended.")
 
     def _reason_of_death(self) -> str:

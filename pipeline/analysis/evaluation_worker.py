@@ -16,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from pathlib import Path
@@ -28,10 +29,19 @@ from pipeline.artifacts.checkpoint import load_checkpoint, run_in
 from pipeline.stage import child_processes
 from pipeline.training import fitting
 
+Predict = Callable[[dict[str, np.ndarray], str, Callable[[int], object]], np.ndarray]
 
-def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) -> int:
+
+def main(
+    checkpoint: Path,
+    log_file: Path,
+    memory: int,
+    connection: Connection,
+    made_of: Callable[[object], Predict] | None = None,
+) -> int:
     """Load `checkpoint`, then predict for whatever images come; returns the exit status.
 
+    It predicts as `fitting.predict` does with the model, or by what `made_of` makes of that.
     All that the model prints goes to `log_file`, temporary files into the folder of that; of memory
     there are `memory` bytes, and no more.
     """
@@ -45,9 +55,11 @@ def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) 
     fitting.use_devices(threads=0, gpu="")  # or TensorFlow would take all of a GPU's memory
     try:
         content = load_checkpoint(checkpoint)
+        model = content["model"]
+        predict = made_of(model) if made_of else partial(fitting.predict, model)
         report(event="loaded", history=content["history"], run=run_in(content))
         while True:
-            _predict(content["model"], shown(checkpoint), connection, report)
+            _predict(predict, shown(checkpoint), connection, report)
     except EOFError:  # the stage is gone
         shutil.rmtree(log_file.parent, ignore_errors=True)
     except UserError as error:
@@ -99,8 +111,10 @@ def _data_size() -> int:
     return int(pages) * resource.getpagesize()
 
 
-def _predict(model: object, name: str, connection: Connection, report: Callable[..., None]) -> None:
-    """Receive images and send the class probabilities for them, or why `model` does not fit them.
+def _predict(
+    predict: Predict, name: str, connection: Connection, report: Callable[..., None]
+) -> None:
+    """Receive images and send the class probabilities for them, or why the model does not fit them.
 
     Raises:
         EOFError: the stage asks for nothing more.
@@ -115,9 +129,7 @@ def _predict(model: object, name: str, connection: Connection, report: Callable[
     images = np.frombuffer(room, np.uint8).reshape(shape)
     split = {"img": images, "class": np.broadcast_to(np.float32(0), (len(images), classes))}
     try:
-        probabilities = fitting.predict(
-            model, split, name, lambda count: report(event="progress", count=count)
-        )
+        probabilities = predict(split, name, lambda count: report(event="progress", count=count))
     except UserError as error:
         return report(event="refused", reason=str(error))
     report(event="predicted")

@@ -4,6 +4,7 @@ Told from the reports on disk, so a report that comes, changes or goes changes t
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -11,11 +12,13 @@ from pipeline.analysis.summary_files import SummaryFiles
 from pipeline.artifacts.catalog import Catalog, Report
 from pipeline.artifacts.dataset import display_names
 from pipeline.artifacts.hyperparameters import SETTINGS
+from pipeline.run_warnings import FOOTNOTES, marks
 from pipeline.stage.process import Stage
 from pipeline.stage.text import count, figure, percent
 from pipeline.statistics.class_metrics import GUESSING, UNEQUAL
 from pipeline.statistics.comparison import Comparison, compare_with_first
 from pipeline.statistics.intervals import accuracy_interval
+from pipeline.statistics.spread import Spread, spread_of
 
 # The picture has room for this much; the table has all.
 MOST_DATASETS = 6
@@ -87,6 +90,29 @@ def chosen(reports: list[Report]) -> Report | None:
     return max(reports, key=lambda report: report.validation_accuracy or 0)
 
 
+def spreads(reports: list[Report]) -> list[Spread | None]:
+    """For each run that of the accuracy over the seeds of its model and settings; None where it is alone."""
+    by_seed: defaultdict[tuple, dict] = defaultdict(dict)
+    for report in sorted(reports, key=lambda report: report.run):
+        by_seed[_apart_from_seed(report)].setdefault(report.settings.get("seed"), report.accuracy)
+    found = {
+        experiment: spread_of([*accuracies.values()])
+        for experiment, accuracies in by_seed.items()
+        if None not in accuracies  # without a seed, runs are not known to be the same experiment
+    }
+    return [found.get(_apart_from_seed(report)) for report in reports]
+
+
+def _apart_from_seed(report: Report) -> tuple:
+    """What runs have alike that differ in their seed alone. A default may be spelled out or not."""
+    said = {
+        (name, value)
+        for name, value in report.settings.items()
+        if name != "seed" and value != SETTINGS[name].default
+    }
+    return report.model, report.model_sha256, frozenset(said)
+
+
 def lines(content: list[Standing]) -> list[dict]:
     """The table: a line for each run, with a column for each setting that differs."""
     settings = differing(content)
@@ -100,18 +126,38 @@ def lines(content: list[Standing]) -> list[dict]:
             "hyperparameter_set": report.hyperparameter_set,
             "accuracy": report.accuracy,
             **certainty(report, comparison, report is choice),
+            **over_seeds(spread),
             "loss": report.loss,
             "parameters": report.parameters,
             "training_seconds": report.seconds,
             "epochs": report.epochs,
+            "warnings": "; ".join(report.warnings),
+            "dataset_warnings": "; ".join(report.dataset_warnings),
             **{f"settings.{name}": report.settings.get(name) for name in settings},
         }
         for standing in content
         for choice in [chosen(standing.reports)]
-        for rank, (report, comparison) in enumerate(
-            zip(standing.reports, comparisons(standing.reports), strict=True), 1
+        for rank, (report, comparison, spread) in enumerate(
+            zip(
+                standing.reports,
+                comparisons(standing.reports),
+                spreads(standing.reports),
+                strict=True,
+            ),
+            1,
         )
     ]
+
+
+def over_seeds(spread: Spread | None) -> dict:
+    """The columns of the accuracy over the seeds of one model and set."""
+    return {
+        "seeds": spread and spread.count,
+        "seeds_mean": spread and spread.mean,
+        "seeds_deviation": spread and spread.deviation,
+        "seeds_low": spread and spread.low,
+        "seeds_high": spread and spread.high,
+    }
 
 
 def certainty(report: Report, comparison: Comparison | None, is_chosen: bool) -> dict:
@@ -159,6 +205,7 @@ def draw(content: list[Standing]) -> bytes:
     shown = best(content)
     settings = [name for name in differing(shown) if name != "epochs"][:MOST_SETTINGS]
     unequal = any(map(is_unequal, chain.from_iterable(part.reports for part in shown)))
+    seeded = any(chain.from_iterable(spreads(part.reports) for part in content[: len(shown)]))
     columns = [
         table_plots.Column(""),
         table_plots.Column("model", right=False),
@@ -166,6 +213,7 @@ def draw(content: list[Standing]) -> bytes:
         table_plots.Column("accuracy"),
         table_plots.Column("95 % interval", bar=True),
         table_plots.Column("beside the first", right=False),
+        *([table_plots.Column("over seeds", right=False)] if seeded else []),
         table_plots.Column("validation"),
         *map(table_plots.Column, ("balanced", "macro F1") if unequal else ()),
         *map(table_plots.Column, ("loss", "parameters", "seconds", "epochs", *settings)),
@@ -176,9 +224,15 @@ def draw(content: list[Standing]) -> bytes:
             datasets[part.dataset],
             note(part.reports, len(whole.reports) - len(part.reports)),
             [
-                cells(rank, report, settings, comparison, unequal)
-                for rank, (report, comparison) in enumerate(
-                    zip(part.reports, comparisons(whole.reports), strict=False), 1
+                cells(rank, report, settings, comparison, unequal, [spread] if seeded else [])
+                for rank, (report, comparison, spread) in enumerate(
+                    zip(
+                        part.reports,
+                        comparisons(whole.reports),
+                        spreads(whole.reports),
+                        strict=False,
+                    ),
+                    1,
                 )
             ],
             [
@@ -190,7 +244,8 @@ def draw(content: list[Standing]) -> bytes:
         for part, whole in zip(shown, content, strict=False)
     ]
     about = {"Datasets": ", ".join(part.dataset for part in shown)}
-    return table_plots.table_plot("Leaderboard", subtitle(content, shown), columns, sections, about)
+    subtitles = [subtitle(content, shown)]
+    return table_plots.table_plot("Leaderboard", subtitles, columns, sections, about)
 
 
 def subtitle(content: list[Standing], shown: list[Standing]) -> str:
@@ -215,7 +270,7 @@ def note(reports: list[Report], left: int) -> str:
 
 def remarks(reports: list[Report]) -> list[str]:
     """What the figures of these runs on one dataset do not say by themselves."""
-    found = []
+    found = warnings_in_words(reports)
     if len(reports) > 1:
         text = f"The best of {len(reports)} runs on one test part looks better than it is"
         if choice := chosen(reports):
@@ -230,10 +285,23 @@ def remarks(reports: list[Report]) -> list[str]:
                 " good as the first within chance (McNemar's exact test, Holm's correction);"
                 " beside each, how many test images would tell the two apart."
             )
+    if any(spreads(reports)):
+        found.append(
+            "Over seeds: the mean test accuracy of a model and set \N{PLUS-MINUS SIGN} its standard"
+            " deviation, the lowest and the highest, and of how many seeds."
+        )
     if is_unequal(reports[0]):
         guess = percent(reports[0].guessing_accuracy or 0)
         found.append(f"Classes are not equally large: always guessing the largest gives {guess}.")
     return found
+
+
+def warnings_in_words(reports: list[Report]) -> list[str]:
+    """What is to be known of the dataset, and what the marks stand for."""
+    of_dataset = reports[0].dataset_warnings
+    found = [f"The dataset: {'; '.join(of_dataset)}."] if of_dataset else []
+    used = {mark for report in reports for mark in marks(report.warnings)}
+    return [*found, *(f"{mark} {text}." for mark, text in FOOTNOTES.items() if mark in used)]
 
 
 def is_unequal(report: Report) -> bool:
@@ -249,12 +317,22 @@ def beside_the_first(rank: int, report: Report, comparison: Comparison | None) -
         return (
             f"worse (p {'< 0.001' if comparison.p_value < 0.001 else f'{comparison.p_value:.3f}'})"
         )
-    return "as good" + (f" ({comparison.images:,} images)" if comparison.images else "")
+    return "as good" + (f" ({count(comparison.images, 'image')})" if comparison.images else "")
 
 
 def interval_cell(report: Report) -> str:
     interval = accuracy_interval(report.accuracy, report.test_images)
     return f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if interval else "\N{EN DASH}"
+
+
+def spread_cell(spread: Spread | None) -> str:
+    """In per cent."""
+    if spread is None:
+        return "\N{EN DASH}"
+    mean, deviation, low, high = (
+        f"{100 * share:.1f}" for share in (spread.mean, spread.deviation, spread.low, spread.high)
+    )
+    return f"{mean} \N{PLUS-MINUS SIGN} {deviation} ({low}-{high} of {spread.count})"
 
 
 def share_cell(share: float | None) -> str:
@@ -267,14 +345,19 @@ def cells(
     settings: list[str],
     comparison: Comparison | None = None,
     unequal: bool = False,
+    over_seeds: Sequence[Spread | None] = (),
 ) -> list[str]:
+    """`over_seeds` has the run's spread where that has a column."""
     epochs, most = report.epochs, report.settings.get("epochs")
+    model, chosen_set = names(report)
     return [
         str(rank),
-        *names(report),
+        model,
+        f"{chosen_set} {marks(report.warnings)}".strip(),
         percent(report.accuracy),
         interval_cell(report),
         beside_the_first(rank, report, comparison),
+        *map(spread_cell, over_seeds),
         share_cell(report.validation_accuracy),
         *map(share_cell, (report.balanced_accuracy, report.macro_f1) if unequal else ()),
         figure(report.loss, ".3f"),

@@ -20,10 +20,9 @@ from pipeline.analysis.drawing import (
     RED,
     RIGHT,
     STYLE,
+    Heading,
     axes_at,
     fit,
-    heading,
-    heading_scale,
     house_style,
     is_dark,
     new_figure,
@@ -45,7 +44,11 @@ MOST_PAIRS = 40
 
 
 def history_plot(
-    history: dict[str, list[float]], best_epoch: int | None, title: str, metadata: dict[str, str]
+    history: dict[str, list[float]],
+    best_epoch: int | None,
+    title: str,
+    metadata: dict[str, str],
+    note: str = "",
 ) -> bytes:
     """Accuracy and loss by epoch, training and validation, as a PNG.
 
@@ -53,14 +56,16 @@ def history_plot(
         history: up to four lists of one number per epoch, "accuracy", "val_accuracy", "loss" and
             "val_loss"; any may be missing, any number may be nan.
         best_epoch: counted from 1, or None to mark none.
+        note: what the reader has to know in order not to be misled.
     """
     with house_style():
         epochs = max((len(values) for values in history.values()), default=0)
-        figure = new_figure(11.5, 5.2)
         best = "" if best_epoch is None else f", best epoch {best_epoch}"
-        heading(figure, title, count(epochs, "epoch") + best)
+        heading = Heading(11.5, title, count(epochs, "epoch") + best, note=note)
+        figure = new_figure(11.5, heading.height + 4.28)
+        heading.draw(figure)
         for x, metric in ((0.95, "accuracy"), (6.55, "loss")):
-            axes = axes_at(figure, x, 1.95, 4.55, 2.45)
+            axes = axes_at(figure, x, heading.height + 1.03, 4.55, 2.45)
             draw_metric(axes, history, metric, epochs, best_epoch)
         return png(figure, metadata)
 
@@ -136,6 +141,7 @@ def errors_plot(
     total_wrong: int,
     total: int,
     files: Sequence[str] = (),
+    note: str = "",
 ) -> bytes:
     """A grid of mistaken test images in the order given, as a PNG.
 
@@ -148,7 +154,7 @@ def errors_plot(
     """
     with house_style():
         if len(images) == 0:
-            return png(no_errors(title, total), metadata)
+            return png(no_errors(title, total, note), metadata)
         tested = f"test accuracy {with_interval((total - total_wrong) / total, total)}"
         rows = -(-len(images) // 5)
         columns = -(-len(images) // rows)
@@ -156,10 +162,14 @@ def errors_plot(
         tall = side * min(1, images.shape[1] / images.shape[2])
         cell = max(side + 0.4, 6.4 / columns)
         caption = 0.95 + 0.19 * bool(files)
-        figure = new_figure(columns * cell + 2 * MARGIN - 0.3, rows * (tall + caption) + 1.5)
-        heading(figure, title, errors_subtitle(len(images), total_wrong, total), tested)
+        width = columns * cell + 2 * MARGIN - 0.3
+        subtitle = errors_subtitle(len(images), total_wrong, total)
+        heading = Heading(width, title, subtitle, tested, note=note)
+        figure = new_figure(width, heading.height + rows * (tall + caption) + 0.35)
+        heading.draw(figure)
         for i, image in enumerate(images):
-            x, y = MARGIN + i % columns * cell, 1.35 + i // columns * (tall + caption)
+            x = MARGIN + i % columns * cell
+            y = heading.height + 0.2 + i // columns * (tall + caption)
             draw_image(axes_at(figure, x, y, side, tall), image)
             words = class_names[true[i]], class_names[predicted[i]], percent(confidence[i])
             write_caption(figure, x, y + tall + 0.08, cell - 0.4, *words, *files[i : i + 1])
@@ -174,13 +184,16 @@ def errors_subtitle(shown: int, wrong: int, total: int) -> str:
     return f"{wrong} of {count(total, 'test image')} {verb} wrong ({percent(wrong / total)}){which}"
 
 
-def no_errors(title: str, total: int) -> Figure:
-    figure = new_figure(6.8, 2.7)
+def no_errors(title: str, total: int, note: str = "") -> Figure:
     tested = f"test accuracy {with_interval(1.0, total)}"
-    heading(figure, title, f"0 of {count(total, 'test image')} are wrong", tested)
+    subtitle = f"0 of {count(total, 'test image')} are wrong"
+    heading = Heading(6.8, title, subtitle, tested, note=note)
+    figure = new_figure(6.8, heading.height + 1.55)
+    heading.draw(figure)
     text = f"No mistakes were made among {count(total, 'test image')}."
-    write(figure, MARGIN, 1.45, "\N{CHECK MARK}", 1, fontsize=26, color=GREEN)
-    write(figure, MARGIN + 0.55, 1.57, text, 5.5, fontsize=13)
+    y = heading.height + 0.3
+    write(figure, MARGIN, y, "\N{CHECK MARK}", 1, fontsize=26, color=GREEN)
+    write(figure, MARGIN + 0.55, y + 0.12, text, 5.5, fontsize=13)
     return figure
 
 
@@ -215,18 +228,25 @@ def with_head(head: str, name: str, room: float) -> str:
 
 
 def confusion_plot(
-    matrix: np.ndarray, class_names: Sequence[str], title: str, metadata: dict[str, str]
+    matrix: np.ndarray,
+    class_names: Sequence[str],
+    title: str,
+    metadata: dict[str, str],
+    note: str = "",
+    held_out: bool = False,
 ) -> bytes:
     """Which class is taken for which, and each class's recall, as a PNG.
 
     Args:
         matrix: int (classes, classes), rows true, columns predicted. Of 100 classes and more the pairs
             that are mistaken most often are listed instead.
+        note: what the reader has to know in order not to be misled.
+        held_out: whether the test images were drawn from all, as no test part was given.
     """
     matrix = np.asarray(matrix, dtype=int)
     shown = classes_that_occur(matrix)
     if len(shown) >= PAIRS_FROM:
-        return worst_pairs_plot(matrix, class_names, title, metadata)
+        return worst_pairs_plot(matrix, class_names, title, metadata, note, held_out)
     with house_style():
         cell = float(np.clip(6.5 / len(shown), 0.26, 1.3))
         size = min(10.0, 3.5 + 16 * cell)
@@ -236,10 +256,12 @@ def confusion_plot(
         left, side = MARGIN + 0.4 + widest, cell * len(shown)
         below = 0.75 * widest if slanted else 0.2
         width = max(left + side + 0.9 + MARGIN, 7.2)
-        subtitles = confusion_subtitles(matrix, len(shown))
-        top = (0.69 + 0.23 * len(subtitles)) * heading_scale(width) + 0.5
+        heading = Heading(
+            width, title, *confusion_subtitles(matrix, len(shown), held_out), note=note
+        )
+        top = heading.height + 0.5
         figure = new_figure(width, top + side + below + 0.6 + MARGIN)
-        heading(figure, title, *subtitles)
+        heading.draw(figure)
         axes = axes_at(figure, left, top, side, side)
         draw_cells(axes, matrix, shown, cell)
         name_classes(axes, names, size, slanted)
@@ -253,10 +275,12 @@ def classes_that_occur(matrix: np.ndarray) -> np.ndarray:
     return np.flatnonzero(occurs if occurs.any() else np.ones(len(matrix), bool))
 
 
-def confusion_facts(matrix: np.ndarray, shown: int) -> list[str]:
+def confusion_facts(matrix: np.ndarray, shown: int, held_out: bool) -> list[str]:
     right, total = int(matrix.trace()), int(matrix.sum())
     accuracy = with_interval(right / max(total, 1), total)
     facts = [f"{right:,} of {count(total, 'test image')} right, accuracy {accuracy}"]
+    if held_out:
+        facts.append("the test images are held out from all, by content")
     if shown < len(matrix):
         left_out = count(len(matrix) - shown, "class", "classes")
         facts.append(f"{left_out} without test images left out")
@@ -272,9 +296,9 @@ def confusion_facts(matrix: np.ndarray, shown: int) -> list[str]:
     return facts
 
 
-def confusion_subtitles(matrix: np.ndarray, shown: int) -> list[str]:
+def confusion_subtitles(matrix: np.ndarray, shown: int, held_out: bool = False) -> list[str]:
     colours = "blue: right, orange: mistaken; the darker, the larger the share of its row"
-    return [*confusion_facts(matrix, shown), colours]
+    return [*confusion_facts(matrix, shown, held_out), colours]
 
 
 def worst_pairs(matrix: np.ndarray) -> list[tuple[int, int]]:
@@ -287,16 +311,21 @@ def worst_pairs(matrix: np.ndarray) -> list[tuple[int, int]]:
 
 
 def worst_pairs_plot(
-    matrix: np.ndarray, class_names: Sequence[str], title: str, metadata: dict[str, str]
+    matrix: np.ndarray,
+    class_names: Sequence[str],
+    title: str,
+    metadata: dict[str, str],
+    note: str = "",
+    held_out: bool = False,
 ) -> bytes:
     """Which class is taken for which most often, with bars for the share of the true class."""
     pairs, images = worst_pairs(matrix), matrix.sum(axis=1)
     number = int((matrix - np.diag(matrix.diagonal()) > 0).sum())
     shown = len(classes_that_occur(matrix))
-    note = f"{len(pairs)} of {count(number, 'pair')} of {count(shown, 'class', 'classes')}"
+    which = f"{len(pairs)} of {count(number, 'pair')} of {count(shown, 'class', 'classes')}"
     section = Section(
         "Pairs mistaken most often" if pairs else "No mistakes",
-        note if pairs else "",
+        which if pairs else "",
         [
             (class_names[true], class_names[predicted], f"{matrix[true, predicted]}",
              f"{images[true]}", percent(matrix[true, predicted] / images[true]))
@@ -306,9 +335,8 @@ def worst_pairs_plot(
     )  # fmt: skip
     columns = [Column("true class", right=False), Column("predicted class", right=False)]
     columns += [Column("mistaken"), Column("of"), Column("share", bar=True)]
-    subtitle, *remarks = confusion_facts(matrix, shown)
-    section.remarks = remarks
-    return table_plot(title, subtitle, columns, [section], metadata)
+    facts = confusion_facts(matrix, shown, held_out)
+    return table_plot(title, facts, columns, [section], metadata, note)
 
 
 def draw_cells(axes: Axes, matrix: np.ndarray, shown: np.ndarray, cell: float) -> None:

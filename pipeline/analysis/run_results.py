@@ -15,7 +15,8 @@ from pipeline.analysis.evaluation import Evaluation
 from pipeline.artifacts.catalog import Dataset
 from pipeline.artifacts.dataset import class_names, display_name, display_run
 from pipeline.artifacts.image_table import file_names
-from pipeline.json_values import number_in
+from pipeline.json_values import number_in, table_in
+from pipeline.run_warnings import on_picture
 from pipeline.stage.text import csv_of
 from pipeline.statistics.calibration import COLDEST, tempered
 
@@ -72,6 +73,7 @@ def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) 
         "right": _as_bits(probabilities.argmax(1) == test["label"]),
         "trained": trained,
         "dataset_warnings": described.warnings,
+        "held_out": described.held_out,
         "versions": {"pipeline": constants.VERSION, "keras": version("keras")},
     }
     title = picture_title(task, trained)
@@ -162,11 +164,12 @@ def draw(
         "Dataset": f"{report['dataset']} (SHA-256 {report['dataset_sha256']})",
         "Settings": json.dumps(report["trained"].get("settings", {})),
     }
+    note = on_picture(table_in(report["trained"], "warnings"), report["dataset_warnings"])
     worst = metrics.confident_errors(probabilities, labels, constants.MOST_ERRORS)
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     return {
         f"plot_model_{run}.pkl.png": plots.history_plot(
-            history, report["trained"].get("best_epoch"), title, about
+            history, report["trained"].get("best_epoch"), title, about, note
         ),
         f"visualize_errors_{run}.pkl.png": plots.errors_plot(
             test["img"][worst],
@@ -179,8 +182,14 @@ def draw(
             report["errors"],
             len(labels),
             [files[image] for image in worst] if files else [],
+            note,
         ),
         f"confusion_matrix_{run}.pkl.png": plots.confusion_plot(
-            metrics.confusion_matrix(probabilities, labels), names, title, about
+            metrics.confusion_matrix(probabilities, labels),
+            names,
+            title,
+            about,
+            note,
+            report["held_out"] > 0,
         ),
     }

@@ -1,7 +1,7 @@
 """Pictures of many runs: words and numbers in, PNG out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -15,14 +15,14 @@ from pipeline.analysis.drawing import (
     MARGIN,
     ORANGE,
     RIGHT,
+    Heading,
     fit,
-    heading,
-    heading_scale,
     house_style,
     is_dark,
     new_figure,
     png,
     text_width,
+    wrapped,
     write,
 )
 from pipeline.stage.text import percent
@@ -35,6 +35,7 @@ BETWEEN = 0.16  # inches, between two groups of columns in a matrix
 CELL = 0.72  # inches, the width of a cell in a matrix
 LONGEST_NAME = 2.4  # inches; a longer cell is shortened
 LEAST_WIDTH = 7.2  # inches, of a picture
+WIDEST_REMARK = 10.0  # inches; a longer one takes another line
 
 
 @dataclass
@@ -67,20 +68,23 @@ class Section:
 
 def table_plot(
     title: str,
-    subtitle: str,
+    subtitles: Sequence[str],
     columns: Sequence[Column],
     sections: Sequence[Section],
     metadata: dict[str, str],
+    note: str = "",
 ) -> bytes:
     """Sections of lines under common columns, one of them with bars, as a PNG."""
     with house_style():
         places = place_columns(columns, sections)
         remarks = [text for section in sections for text in section.remarks]
-        room = max((text_width(text, SIZE) for text in remarks), default=0.0)
+        room = min(max((text_width(text, SIZE) for text in remarks), default=0.0), WIDEST_REMARK)
         width = max(right_of(places) + MARGIN, room + 2 * MARGIN + 0.1, LEAST_WIDTH)
-        top = 1.15 * heading_scale(width)
+        sections = [with_wrapped_remarks(section, width - 2 * MARGIN) for section in sections]
+        heading = Heading(width, title, *subtitles, note=note)
+        top = heading.height + 0.23 * heading.scale
         figure = new_figure(width, top + height_of(sections) + MARGIN)
-        heading(figure, title, subtitle)
+        heading.draw(figure)
         for y, section in draw_sections(figure, top, places, sections):
             draw_bars(figure, y, section, places)
         return png(figure, metadata)
@@ -109,14 +113,20 @@ def matrix_plot(
             for number in range(len(names))
         ]
         width = max(lefts[-1] + CELL + slant + MARGIN, LEAST_WIDTH)
-        top = (0.92 + 0.23 * len(subtitles)) * heading_scale(width) + slant
+        heading = Heading(width, title, *subtitles)
+        top = heading.height + 0.23 * heading.scale + slant
         figure = new_figure(width, top + height_of(sections) + MARGIN)
-        heading(figure, title, *subtitles)
+        heading.draw(figure)
         for number, name in enumerate(names):
             draw_slanted(figure, lefts[number] + 0.45 * CELL, top + LINE, name)
         for y, section in draw_sections(figure, top, places, sections):
             draw_cells(figure, lefts, y, section)
         return png(figure, metadata)
+
+
+def with_wrapped_remarks(section: Section, room: float) -> Section:
+    lines = [line for text in section.remarks for line in wrapped(text, room, SIZE)]
+    return replace(section, remarks=lines)
 
 
 def place_columns(

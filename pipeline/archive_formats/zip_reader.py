@@ -63,17 +63,17 @@ def _directory(descriptor: int, packed: int) -> tuple[int, int, bytes]:
     """Where the directory begins, how many members it lists, and its bytes."""
     tail_size = min(packed, LOCATOR_64.size + END.size + 0xFFFF)
     tail = read_exactly(descriptor, tail_size, packed - tail_size)
-    place = tail.rfind(b"PK\5\6")
-    if not 0 <= place <= tail_size - END.size:
+    at = tail.rfind(b"PK\5\6")
+    if not 0 <= at <= tail_size - END.size:
         raise Damaged("a zip's directory is not at its end")
-    _, *disks, count, total, size, start, comment = END.unpack_from(tail, place)
-    end = packed - tail_size + place
-    if place + END.size + comment != tail_size:
+    _, *disks, count, total, size, start, comment = END.unpack_from(tail, at)
+    end = packed - tail_size + at
+    if at + END.size + comment != tail_size:
         raise Damaged("a zip's directory is not at its end")
-    at_64 = place - LOCATOR_64.size
+    at_64 = at - LOCATOR_64.size
     if at_64 >= 0 and tail.startswith(b"PK\6\7", at_64):
-        _, disk, place, _ = LOCATOR_64.unpack_from(tail, at_64)
-        record = read_exactly(descriptor, END_64.size, min(place, packed))
+        _, disk, at, _ = LOCATOR_64.unpack_from(tail, at_64)
+        record = read_exactly(descriptor, END_64.size, min(at, packed))
         signature, length, _, _, *disks_64, count_64, total_64, size_64, start_64 = END_64.unpack(
             record
         )
@@ -82,9 +82,9 @@ def _directory(descriptor: int, packed: int) -> tuple[int, int, bytes]:
             (count, total, size, start), (count_64, total_64, size_64, start_64), strict=True
         )
         same = all(small in (large, 0xFFFF, IN_64) for small, large in known)
-        if signature != b"PK\6\6" or place + 12 + length != end or not same:
+        if signature != b"PK\6\6" or at + 12 + length != end or not same:
             raise Damaged("a zip's directory is not at its end")
-        disks, end = [disk, *disks_64], place
+        disks, end = [disk, *disks_64], at
         count, total, size, start = count_64, total_64, size_64, start_64
     if any(disks) or count != total:
         raise Refused("unsupported", "is one part of several")
@@ -96,17 +96,17 @@ def _directory(descriptor: int, packed: int) -> tuple[int, int, bytes]:
 
 
 def _central_headers(directory: bytes, count: int) -> Iterator[ZipMember]:
-    place = 0
+    offset = 0
     for _ in range(count):
-        if len(directory) < place + CENTRAL.size or not directory.startswith(b"PK\1\2", place):
+        if len(directory) < offset + CENTRAL.size or not directory.startswith(b"PK\1\2", offset):
             raise Damaged("a zip's directory has no header where one should be")
         _, _, _, flags, method, _, _, crc, packed, size, *lengths, _, _, mode, start = (
-            CENTRAL.unpack_from(directory, place)
+            CENTRAL.unpack_from(directory, offset)
         )
-        name_end = place + CENTRAL.size + lengths[0]
-        raw = directory[place + CENTRAL.size : name_end]
+        name_end = offset + CENTRAL.size + lengths[0]
+        raw = directory[offset + CENTRAL.size : name_end]
         extra = directory[name_end : name_end + lengths[1]]
-        place = name_end + lengths[1] + lengths[2]
+        offset = name_end + lengths[1] + lengths[2]
         name = _name(raw, flags)
         size, packed, start = _large([size, packed, start], extra, name)
         what = FOLDER if name.endswith("/") else FILE
@@ -119,7 +119,7 @@ def _central_headers(directory: bytes, count: int) -> Iterator[ZipMember]:
         if what == FOLDER and size:
             raise Refused("unsafe", "is a folder with content of its own", name)
         yield ZipMember(name, what, size, start, packed, crc, method, flags, raw)
-    if place != len(directory):
+    if offset != len(directory):
         raise Damaged("a zip's directory is not as long as its end says")
 
 
@@ -137,16 +137,16 @@ def _large(numbers: list[int], extra: bytes, name: str) -> list[int]:
     """The numbers, where those of 4 GB and more are in an extra field."""
     if IN_64 not in numbers:
         return numbers
-    place = 0
-    while place + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, place)
+    offset = 0
+    while offset + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, offset)
         if kind == 1:
-            fields = struct.iter_unpack("<Q", extra[place + 4 : place + 4 + length // 8 * 8])
+            fields = struct.iter_unpack("<Q", extra[offset + 4 : offset + 4 + length // 8 * 8])
             try:
                 return [next(fields)[0] if one == IN_64 else one for one in numbers]
             except (StopIteration, struct.error):
                 break
-        place += 4 + length
+        offset += 4 + length
     raise Damaged("its size is missing", name)
 
 

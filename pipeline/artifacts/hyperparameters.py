@@ -95,13 +95,17 @@ class Settings:
         """By key, as records and descriptions hold them."""
         return {key: getattr(self, name) for name, key in KEYS.items()}
 
-    def digest(self) -> str:
-        """Of what makes a difference to the training: not the priority, nor a default spelled out."""
+    def digest(self, seeded: bool = True) -> str:
+        """Of what makes a difference to the training: not the priority, nor a default spelled out.
+
+        With `seeded` false it is the same for all seeds.
+        """
+        ignored = ("priority",) if seeded else ("priority", "seed")
         return digest_of(
             {
                 key: value
                 for key, value in self.as_plain().items()
-                if key != "priority" and value != SETTINGS[key].default
+                if key not in ignored and value != SETTINGS[key].default
             }
         )
 
@@ -110,13 +114,17 @@ KEYS = {
     setting.name: setting.name.replace("augmentation_", "augmentation.")
     for setting in fields(Settings)
 }
+SEEDS = "seeds"  # in a file instead of "seed"; no setting, since each run has one seed
 SETTINGS: dict[str, Setting] = {
     KEYS[setting.name]: setting.metadata["setting"] for setting in fields(Settings)
 }
 
 
-def read_hyperparameters(path: Path) -> Settings:
-    """The settings of the set in `path`.
+def read_hyperparameters(path: Path) -> dict[str, Settings]:
+    """The settings of the set in `path`: one, or one for each of its `seeds`.
+
+    By what a name made of the set's ends in: "", or "__seed7" and so on. All but the seed is alike, and
+    each is the same as if the file said `seed = 7`.
 
     Raises:
         HyperparameterError: no TOML, an unknown key, or a value of a wrong type or out of range.
@@ -130,9 +138,13 @@ def read_hyperparameters(path: Path) -> Settings:
             f"{shown(path)} is no TOML file ({_shortened(printable(error), 200)}). Correct that line."
         ) from None
     values = dict(_flat(table))
+    named = values.pop(SEEDS, None)
     for key, value in values.items():
         _check(shown(path), key, value)
-    return Settings.of(values)
+    if named is None:
+        return {"": Settings.of(values)}
+    seeds = _checked_seeds(shown(path), named, "seed" in values)
+    return {f"__seed{seed}": Settings.of({**values, "seed": seed}) for seed in seeds}
 
 
 def _check_dots(path: Path, content: bytes) -> None:
@@ -158,8 +170,9 @@ def _flat(table: dict, before: str = "") -> Iterator[tuple[str, object]]:
 
 def _check(file: str, key: str, value: object) -> None:
     if key not in SETTINGS:
-        near = difflib.get_close_matches(key, SETTINGS, n=1)
-        help_text = f'Did you mean "{near[0]}"?' if near else f"Known keys: {', '.join(SETTINGS)}."
+        known = [*SETTINGS, SEEDS]
+        near = difflib.get_close_matches(key, known, n=1)
+        help_text = f'Did you mean "{near[0]}"?' if near else f"Known keys: {', '.join(known)}."
         raise HyperparameterError(
             f'{file}: unknown key "{_shortened(printable(key))}". {help_text}'
         )
@@ -167,6 +180,27 @@ def _check(file: str, key: str, value: object) -> None:
         raise HyperparameterError(
             f"{file}: {key} is {_in_short(value)}, expected {SETTINGS[key].allowed()}."
         )
+
+
+def _checked_seeds(file: str, seeds: object, beside_seed: bool) -> list[int]:
+    if beside_seed:
+        raise HyperparameterError(
+            f"{file}: seed and seeds are both set. Keep seeds for a run of each, or seed for one run."
+        )
+    most, allowed = constants.MOST_SEEDS, SETTINGS["seed"].allowed()
+    if not isinstance(seeds, list) or not 0 < len(seeds) <= most:
+        length = f"a list of {len(seeds):,}" if isinstance(seeds, list) else _in_short(seeds)
+        raise HyperparameterError(
+            f"{file}: seeds is {length}, expected a list of 1 to {most} seeds, such as [0, 1, 2]."
+        )
+    for number, seed in enumerate(seeds):
+        if not SETTINGS["seed"].accepts(seed):
+            raise HyperparameterError(
+                f"{file}: seeds has {_in_short(seed)}, expected of each {allowed}."
+            )
+        if seed in seeds[:number]:
+            raise HyperparameterError(f"{file}: seeds has {seed} twice. Name each once.")
+    return seeds
 
 
 def _in_short(value: object) -> str:

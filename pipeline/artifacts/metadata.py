@@ -11,6 +11,7 @@ from pathlib import Path
 
 import constants
 from helper import UnusableFile, read_file
+from pipeline import run_warnings
 from pipeline.artifacts.hyperparameters import SETTINGS
 from pipeline.data_folder import archive_suffix, description_path
 from pipeline.json_values import (
@@ -20,6 +21,7 @@ from pipeline.json_values import (
     names_in,
     names_of,
     number_in,
+    outcomes_in,
     preparation_in,
     scalars_in,
     seconds_in,
@@ -119,6 +121,7 @@ class DatasetDescription:
     warnings: dict[str, dict]  # by kind: "count", "text" and "files"
     preparation: dict  # how each image became pixels
     set_aside: int  # images of a test part without labels
+    held_out: int  # test images that were drawn from all, as no test part was given
 
     @classmethod
     def of(cls, said: dict) -> "DatasetDescription":
@@ -135,6 +138,7 @@ class DatasetDescription:
             {kind: scalars_in(warnings, kind) | files[kind] for kind in warnings},
             preparation_in(said),
             whole_in(said, "set_aside") or 0,
+            whole_in(said, "held_out") or 0,
         )
 
     @classmethod
@@ -176,6 +180,8 @@ class CheckpointDescription:
     epochs: int | None
     accuracy: float | None  # in validation, where there was one
     validated: bool
+    warnings: tuple[str, ...]
+    ended_early: bool
     input_size: tuple[int, ...]  # height and width of the images that the model takes
     preparation: dict  # how each image becomes that input
 
@@ -200,6 +206,8 @@ class CheckpointDescription:
             whole_in(run, "epochs"),
             share_in(metrics, "val_accuracy" if validated else "accuracy"),
             validated,
+            run_warnings.of_run(table_in(run, "warnings")),
+            "ended_early" in table_in(run, "warnings"),
             tuple(
                 side for side in list_in(table_in(run, "input"), "image_size") if type(side) is int
             ),
@@ -223,6 +231,7 @@ class Report:
     loss: float | None
     test_images: int | None
     model: str
+    model_sha256: str | None
     hyperparameter_set: str
     parameters: int | None
     seconds: float | None  # of training
@@ -236,6 +245,8 @@ class Report:
     class_ratio: float | None  # test images of the largest class to those of the smallest
     guessing_accuracy: float | None  # of always the largest class
     no_better_than_guessing: bool
+    warnings: tuple[str, ...]
+    dataset_warnings: tuple[str, ...]
 
     @classmethod
     def of(cls, run: str, said: dict) -> "Report | None":
@@ -257,6 +268,7 @@ class Report:
             number_in(said, "loss"),
             whole_in(said, "test_images"),
             text_in(trained, "model") or "",
+            text_in(trained, "model_sha256"),
             text_in(trained, "hyperparameter_set") or "",
             whole_in(trained, "parameters"),
             seconds_in(trained, "seconds"),
@@ -264,13 +276,15 @@ class Report:
             # Those that make a difference to the training, in their usual order.
             {name: settings[name] for name in SETTINGS if name != "priority" and name in settings},
             _kind_of_tested(said),
-            _outcomes_in(said),
+            outcomes_in(said),
             share_in(said, "validation_accuracy"),
             share_in(said, "balanced_accuracy"),
             share_in(said, "macro_f1"),
             number_in(said, "class_ratio"),
             share_in(table_in(said, "largest_class"), "accuracy"),
             said.get("no_better_than_guessing") is True,
+            run_warnings.of_run(table_in(trained, "warnings")),
+            run_warnings.of_dataset(table_in(said, "dataset_warnings")),
         )
 
 
@@ -282,24 +296,6 @@ def _kind_of_tested(report: dict) -> Kind:
     is_shape = all(type(length) is int for length in shape)
     raw_name = raw_name_in(text_in(report, "raw_dataset"))
     return Kind(tuple(shape) if is_shape else (), names, raw_name)
-
-
-def _outcomes_in(report: dict) -> int | None:
-    """None where the bits are not as many as the test images, or those that are 1 not as many as said."""
-    text, images, errors = (
-        text_in(report, "right"),
-        whole_in(report, "test_images"),
-        whole_in(report, "errors"),
-    )
-    if text is None or images is None or errors is None:
-        return None
-    try:
-        packed = bytes.fromhex(text)
-    except ValueError:
-        return None
-    bits = int.from_bytes(packed) >> (-images % 8)
-    fits = len(packed) == -(-images // 8) and bits.bit_count() == images - errors
-    return bits if fits else None
 
 
 @dataclass(frozen=True)
@@ -346,6 +342,8 @@ class TrainingEntry:
     seconds: float | None
     images: int | None
     epochs: int | None
+    validated: bool  # what the accuracy is of; old entries do not say
+    warnings: list[str]
 
     @classmethod
     def of(cls, said: dict) -> "TrainingEntry":
@@ -358,6 +356,8 @@ class TrainingEntry:
             seconds_in(said, "seconds"),
             whole_in(said, "images"),
             whole_in(said, "epochs"),
+            said.get("validated") is not False,
+            texts_in(said, "warnings"),
         )
 
 

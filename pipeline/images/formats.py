@@ -215,7 +215,7 @@ def _gif_frames(content: bytes, largest: int) -> int:
             position += size + 1
         position += 1
     if not 0 < frames <= MOST_FRAMES:
-        raise ImageError(f"holds {frames:,} images")
+        raise ImageError(f"holds another number of images than 1 to {MOST_FRAMES:,}: {frames:,}")
     return frames
 
 

@@ -13,9 +13,8 @@ from pipeline.analysis.drawing import (
     GREY,
     MARGIN,
     ORANGE,
+    Heading,
     axes_at,
-    heading,
-    heading_scale,
     house_style,
     new_figure,
     png,
@@ -29,7 +28,6 @@ from pipeline.stage.text import count, figure, percent
 COLUMNS = 8
 SIDE, GAP = 1.35, 0.25  # inches, of an image, and between two
 CAPTION = 0.62  # inches, below an image
-TOP = 1.4  # inches, for the heading of a small picture
 LEAST_COLUMNS = 5  # wide enough for the heading
 MOST_NAMED = 6  # classes in the heading
 UNSURE = 0.5  # below, the bar is orange: something else is likelier than this class
@@ -42,9 +40,10 @@ def contact_sheet(title: str, found: Predictions, model: Model) -> bytes:
         across = max(LEAST_COLUMNS, min(COLUMNS, round((1.6 * len(shown)) ** 0.5)))
         down = -(-len(shown) // across)
         width = across * (SIDE + GAP) - GAP + 2 * MARGIN
-        top = TOP * heading_scale(width)
+        heading = Heading(width, title, _counts(found), _source(len(shown), found, model))
+        top = heading.height + 0.25 * heading.scale
         picture = new_figure(width, top + down * (SIDE + CAPTION) + 0.15)
-        heading(picture, title, _counts(found), _source(len(shown), found, model))
+        heading.draw(picture)
         for place, number in enumerate(shown):
             x = MARGIN + place % across * (SIDE + GAP)
             y = top + place // across * (SIDE + CAPTION)

@@ -81,7 +81,7 @@ def _why_none(catalog: Catalog, run: str, dataset: str, found: bool) -> str:
     if found:
         return f"no checkpoint in {folder} can be used. Train another one with model_training.py."
     if run:
-        return f"--run {printable(run)} is no checkpoint in {folder}. run_queue.py lists the runs."
+        return f"{printable(run)} is no checkpoint in {folder}. run_queue.py lists the runs."
     if dataset:
         which = f"{folder} has no checkpoint of dataset {printable(dataset)}"
         return f"{which}. Train one with model_training.py."

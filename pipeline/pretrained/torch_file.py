@@ -120,7 +120,9 @@ def _numbers(file: io.BytesIO, storage: _Storage | None) -> np.ndarray:
         raise TorchFileError("a storage belongs to no tensor")
     length = file.read(8)
     if length != struct.pack("<q", storage.count):
-        raise TorchFileError(f"storage {storage.key} has not its {storage.count} numbers")
+        raise TorchFileError(
+            f"storage {storage.key} has not as many numbers as it says: {storage.count}"
+        )
     numbers = file.read(storage.count * storage.kind.itemsize)
     if len(numbers) != storage.count * storage.kind.itemsize:
         raise TorchFileError(f"it is cut off in storage {storage.key}")

@@ -88,13 +88,13 @@ class DatasetWriter:
         self.stage.retry(lambda: safe_pickle.publish(path, content, description, check, beside))
         self.published.add(raw.digest, name)
         log.info(
-            "%s: ingested as dataset %s in %.1f s (%s training and %s test images of %s classes)",
+            "%s: ingested as dataset %s in %.1f s (%s training and %s of %s)",
             shown(folder),
             name,
             time.monotonic() - began,
             f"{len(raw.splits['train']['label']):,}",
-            f"{len(raw.splits['test']['label']):,}",
-            f"{len(raw.class_names):,}",
+            count(len(raw.splits["test"]["label"]), "test image"),
+            count(len(raw.class_names), "class", "classes"),
         )
         return name
 

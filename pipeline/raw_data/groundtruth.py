@@ -17,6 +17,7 @@ from helper import printable
 from pipeline.images.image_reader import TRANSIENT_ERRNOS, read_raw
 from pipeline.problem import Problem, RawDatasetError
 from pipeline.raw_data.folder_scan import FolderScan, ScannedFolder, joined
+from pipeline.stage.text import count
 from pipeline.tables.columns import Columns, find_columns
 from pipeline.tables.file_index import FileIndex
 from pipeline.tables.reader import Table, read_table
@@ -155,7 +156,7 @@ def _unmatched(name: str, rows: list[Row], split: ScannedFolder) -> list[Problem
         problems.append(
             Problem(
                 "missing",
-                f"{name}: {len(absent):,} of {len(rows):,} listed images {verb} not there yet,"
+                f"{name}: {len(absent):,} of {count(len(rows), 'listed image')} {verb} not there yet,"
                 f" first {printable(first.file)} (row {first.number}).",
                 "",
                 name,
@@ -169,7 +170,7 @@ def _unmatched(name: str, rows: list[Row], split: ScannedFolder) -> list[Problem
         problems.append(
             Problem(
                 "missing",
-                f"{name}: {len(unlisted):,} of {len(plain):,} images {verb} no row in"
+                f"{name}: {len(unlisted):,} of {count(len(plain), 'image')} {verb} no row in"
                 f" {constants.GROUNDTRUTH} yet, first {printable(unlisted[0])}.",
                 "",
                 name,

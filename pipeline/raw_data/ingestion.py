@@ -21,7 +21,7 @@ from pipeline.raw_data.raw_dataset import find_raw_datasets, read
 from pipeline.stage.lock import stay_alone
 from pipeline.stage.process import Stage
 from pipeline.stage.progress import counted
-from pipeline.stage.text import cannot_read
+from pipeline.stage.text import cannot_read, count
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class DatasetMaker:
         """Read the raw dataset `path`, whose files are in `folder`, and write it as a dataset."""
         assert state.layout is not None
         began = time.monotonic()
-        log.debug("%s: reading %s images", shown(path), f"{state.layout.images:,}")
+        log.debug("%s: reading %s", shown(path), count(state.layout.images, "image"))
         self.stage.status.update(f"ingesting {path.name}")
         try:
             settings = self.settings.with_file(folder)

@@ -205,7 +205,7 @@ def _no_layout(folder: Path, look: FolderScan, base: str) -> Problem:
                 return _flat(folder, look, inner)
             return Problem(
                 "layout",
-                f"{counts[name]:,} images in the one folder {printable(name)}/, and nothing that says"
+                f"{count(counts[name], 'image')} in the one folder {printable(name)}/, and nothing that says"
                 f" which class each of them has; expected {EXPECTED}.",
                 "Give each class a folder of its own, at least two.",
             )
@@ -254,9 +254,9 @@ def _flat(folder: Path, look: FolderScan, path: str) -> Problem:
     separator, words = prefixes
     some = ", ".join(printable(word) for word, _ in words.most_common(3))
     pattern = f"{shlex.quote(separator) if separator else ''}[0-9]*"
-    place = shlex.quote(shown(folder / path))
+    quoted = shlex.quote(shown(folder / path))
     cure = (
-        f"If the names say the classes ({some}), sort the images with: (cd {place} &&"
+        f"If the names say the classes ({some}), sort the images with: (cd {quoted} &&"
         f' for f in *{pattern}; do mkdir -p "${{f%%{pattern}}}" && mv "$f" "${{f%%{pattern}}}/"; done)'
     )
     return Problem("layout", text, cure, count=len(names))

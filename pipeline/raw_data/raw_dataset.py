@@ -30,6 +30,7 @@ from pipeline.raw_data.groundtruth import Row, number_labels
 from pipeline.raw_data.ingestion_settings import IngestionSettings
 from pipeline.raw_data.layouts import Layout
 from pipeline.raw_data.litter import is_litter
+from pipeline.stage.text import count
 
 IMAGES_AT_ONCE = 256  # are moved in memory together
 
@@ -297,8 +298,8 @@ def _hold_out(
             [
                 Problem(
                     "too few",
-                    f"{len(labels):,} images, of which no test part can be held out; expected a class with"
-                    " two images or more that are unlike.",
+                    f"{count(len(labels), 'image')}, of which no test part can be held out; expected a"
+                    " class with two images or more that are unlike.",
                     "Add images.",
                 )
             ]

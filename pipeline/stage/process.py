@@ -16,7 +16,7 @@ from pipeline.data_folder import DataFolder
 from pipeline.stage.lock import Displaced, StageLock, holds_lock
 from pipeline.stage.log_lines import start_logging
 from pipeline.stage.retry import disk_trouble, is_disk_trouble, retry_until_disk_works
-from pipeline.stage.status import Status, status
+from pipeline.stage.status import Status
 from pipeline.stage.terminal import INTERRUPTED
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def run_stage(
     knew of the old folder does not hold for the new one.
     """
     start_logging(name, options.verbose)
-    stage = Stage(options.once, status)
+    stage = Stage(options.once)
     listen_for_stop(stage.stop_asked)
     try:
         options.data = options.data.expanduser().absolute()

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from pipeline.stage.status import Status, Task, now
-from pipeline.stage.status import status as status_of_this_process
 
 
 @contextmanager
 def counted(
-    total: int, what: str, unit: str, status: Status = status_of_this_process, run: str = ""
+    total: int, what: str, unit: str, status: Status, run: str = ""
 ) -> Iterator[Callable[[int], None]]:
     """Gives a function to call with how many more are done: for the stage's status, where the task is
     called `run`, and for a bar."""

@@ -194,6 +194,3 @@ class LastError(logging.Handler):
 
 def now() -> str:
     return datetime.now().isoformat(" ", "seconds")
-
-
-status = Status()

@@ -240,6 +240,12 @@ def predict(
     return np.asarray(found, np.float32)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    import tensorflow as tf
+
+    return isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+
+
 def outputs(model: object, images: np.ndarray) -> np.ndarray:
     """What `model` gives for `images`, without the graph that `predict` makes: that takes longer than a
     few hundred images do."""

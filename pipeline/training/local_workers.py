@@ -94,6 +94,7 @@ class Worker:
     def __init__(self, run: object, job: dict, take: Callable, timeout: float | None):
         self.run, self.job, self.timeout = run, job, timeout
         self.pausing = self.timed_out = False
+        self.ended = ""  # by which request
         self.progress = Progress(job)
         self._connection, theirs = child_processes.context.Pipe()
         self._process = child_processes.context.Process(
@@ -120,6 +121,11 @@ class Worker:
                 break
         self._process.join()
         take(self, {"event": "failed", "reason": self._reason_of_death()})
+
+    def end(self, request: str) -> None:
+        """Kill it, because of that request; what it kept of its last whole epoch stays."""
+        self.ended = request
+        self._process.kill()
 
     def pause(self) -> None:
         """Ask it to keep what it has and end at the next epoch's end."""

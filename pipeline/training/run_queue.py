@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -25,6 +25,7 @@ from pipeline.artifacts.dataset import dataset_time, display_name, display_run
 from pipeline.artifacts.hyperparameters import Settings, read_hyperparameters
 from pipeline.artifacts.metadata import DatasetDescription, read_json
 from pipeline.data_folder import CLOCK_TICK, DataFolder, description_path, file_state
+from pipeline.requests.requested import Priorities
 from pipeline.stage.text import cannot_read
 
 # A line of a model file that says its priority and nothing else.
@@ -93,7 +94,14 @@ class ModelFile(InputFile):
 
 @dataclass(frozen=True)
 class HyperparameterSet(InputFile):
+    """A set with one seed; a file that names several seeds is as many of them."""
+
     settings: Settings
+    seed_in_name: str = ""
+
+    @cached_property
+    def name(self) -> str:
+        return self.path.stem + self.seed_in_name
 
     @property
     def priority(self) -> int:
@@ -101,6 +109,7 @@ class HyperparameterSet(InputFile):
 
 
 File = TypeVar("File", bound=InputFile)
+Reader = Callable[[Path], Sequence[File]]
 
 
 @lru_cache(maxsize=1_000_000)
@@ -119,6 +128,11 @@ class Run:
     @cached_property
     def key(self) -> str:
         return _key(*self.dataset.content, self.model.digest, self.hyperparameters.digest)
+
+    @cached_property
+    def apart_from_seed(self) -> tuple:
+        """What runs have alike that differ in their seed alone."""
+        return self.dataset.content, self.model.digest, self.hyperparameters.settings.digest(False)
 
     @property
     def plain_name(self) -> str:
@@ -182,9 +196,10 @@ class RunQueue:
         self.only = only or {}
         self.refused: dict[str, str] = {}
         self.left_out: list[str] = []
-        self._read: dict[str, tuple[list, InputFile | str]] = {}
+        self._read: dict[str, tuple[list, Sequence[InputFile] | str]] = {}
         self._product: tuple = ()
         self._runs: list[Run] = []
+        self.priorities = Priorities(DataFolder(data))
 
     @property
     def problems(self) -> list[str]:
@@ -194,22 +209,24 @@ class RunQueue:
         return [self.datasets, self.models, self.sets]
 
     def look(self) -> list[Run]:
-        """All runs, the most urgent first."""
+        """All runs, the most urgent first: those that were put first, then as `_urgency` says."""
         self.refused = {}
-        sets = self._files_in(self.sets, ".toml", self._hyperparameter_set)
+        sets = self._files_in(self.sets, ".toml", self._hyperparameter_sets)
         models = self._files_in(self.models, ".py", self._model)
         datasets = _named(self._files_in(self.datasets, ".pkl", self._dataset))
-        if self._product != (datasets, models, sets):
-            self._product = datasets, models, sets
+        asked = self.priorities.look()
+        if self._product != (datasets, models, sets, asked):
+            self._product = datasets, models, sets, asked
             pairs = sorted(product(_distinct(models), _distinct(sets)), key=_urgency)
             by_name = sorted(_distinct(datasets), key=attrgetter("name"))
             newest_first = sorted(by_name, key=attrgetter("time"), reverse=True)
-            self._runs = [
+            runs = [
                 Run(dataset, *pair)
                 for _, of_one_time in groupby(newest_first, key=attrgetter("time"))
                 for pair, dataset in product(pairs, list(of_one_time))
                 if pair[0].takes(dataset)
             ]
+            self._runs = sorted(runs, key=lambda run: -asked.get(run.key, 0)) if asked else runs
             self.left_out = [
                 model.why_not(dataset)
                 for dataset, model in product(newest_first, _distinct(models))
@@ -217,7 +234,7 @@ class RunQueue:
             ]
         return self._runs
 
-    def _files_in(self, folder: Path, ending: str, read: Callable[[Path], File]) -> list[File]:
+    def _files_in(self, folder: Path, ending: str, read: Reader) -> list[File]:
         found = []
         files = _files(folder)
         for name in sorted(files, reverse=True):
@@ -235,10 +252,10 @@ class RunQueue:
             if isinstance(outcome, str):
                 self.refused[shown(folder / name)] = outcome
             else:
-                found.append(outcome)
+                found += outcome
         return found
 
-    def _outcome(self, files: list[os.DirEntry | None], read: Callable[[Path], File]) -> File | str:
+    def _outcome(self, files: list[os.DirEntry | None], read: Reader) -> Sequence[File] | str:
         """What `read` makes of a file, or the problem with it; read again only when it or its
         description has changed."""
         path = files[0].path
@@ -246,7 +263,7 @@ class RunQueue:
             stamp, settled = _stamp(files)
             if path in self._read and self._read[path][0] == stamp:
                 return self._read[path][1]
-            outcome: File | str = read(Path(path))
+            outcome: Sequence[File] | str = read(Path(path))
         except UserError as error:
             outcome = str(error)
         except FileNotFoundError:
@@ -257,30 +274,29 @@ class RunQueue:
             self._read[path] = stamp, outcome
         return outcome
 
-    def _dataset(self, path: Path) -> DatasetFile:
+    def _dataset(self, path: Path) -> tuple[DatasetFile]:
         said = DatasetDescription.of(read_json(description_path(path)))
         digest = said.sha256 or safe_pickle.digest(path)
         changed = path.stat().st_mtime
         validation, images = said.validation_sha256, said.train_images
         names, size = said.class_names, said.image_size
-        return DatasetFile(path, digest, changed, names, validation, images, size, said.raw_name)
+        raw_name = said.raw_name
+        return (DatasetFile(path, digest, changed, names, validation, images, size, raw_name),)
 
-    def _model(self, path: Path) -> ModelFile:
+    def _model(self, path: Path) -> tuple[ModelFile]:
         content = read_file(path, constants.MOST_MODEL_BYTES)
         # How soon it is its turn is no reason to train again.
         rest = PRIORITY_LINE.sub(b"", content) if content.count(b"PRIORITY") == 1 else content
         numbers = _whole_numbers(path, content)
-        return ModelFile(
-            path,
-            hashlib.sha256(rest).hexdigest(),
-            numbers.get("PRIORITY", 0),
-            numbers.get("SMALLEST_IMAGE", 0),
-            numbers.get("LARGEST_IMAGE"),
-        )
+        priority, smallest = numbers.get("PRIORITY", 0), numbers.get("SMALLEST_IMAGE", 0)
+        digest, largest = hashlib.sha256(rest).hexdigest(), numbers.get("LARGEST_IMAGE")
+        return (ModelFile(path, digest, priority, smallest, largest),)
 
-    def _hyperparameter_set(self, path: Path) -> HyperparameterSet:
-        settings = read_hyperparameters(path)
-        return HyperparameterSet(path, settings.digest(), settings)
+    def _hyperparameter_sets(self, path: Path) -> list[HyperparameterSet]:
+        return [
+            HyperparameterSet(path, settings.digest(), settings, seed)
+            for seed, settings in read_hyperparameters(path).items()
+        ]
 
 
 def _files(folder: Path) -> dict[str, os.DirEntry]:
@@ -310,14 +326,21 @@ def _state(file: os.DirEntry) -> os.stat_result:
 
 def _distinct(files: list[File]) -> list[File]:
     """The same content under two names is one: a copy or a renamed file makes no new run."""
-    return list({file.content: file for file in files}.values())
+    distinct: dict[object, File] = {}
+    for file in files:
+        distinct.pop(file.content, None)  # or it would stand where the other does
+        distinct[file.content] = file
+    return list(distinct.values())
 
 
 def _urgency(pair: tuple[ModelFile, HyperparameterSet]) -> tuple:
-    """The order of a model and a set: by the model's priority, then the set's, then the names."""
+    """The order of a model and a set: by the model's priority, then the set's, then the names.
+
+    The seeds of one set are equal in it, and so stay in the order in which the set names them.
+    """
     model, hyperparameters = pair
     priorities = -model.priority, -hyperparameters.priority
-    return *priorities, model.name, hyperparameters.name
+    return *priorities, model.name, hyperparameters.path.stem
 
 
 def _named(datasets: list[DatasetFile]) -> list[DatasetFile]:

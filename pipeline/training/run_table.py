@@ -14,8 +14,10 @@ from pipeline.artifacts.dataset import display_name, display_names
 from pipeline.artifacts.ledger import Entry, LedgerReader
 from pipeline.artifacts.metadata import AnalysisEntry, RunState, TrainingEntry
 from pipeline.data_folder import DataFolder, FileState, run_folder, state_of, training_log
+from pipeline.requests.requested import NOTHING_ASKED, is_cancelled, requested_reader
 from pipeline.statistics.class_metrics import GUESSING
 from pipeline.statistics.intervals import accuracy_interval, with_interval
+from pipeline.statistics.spread import Spread, spread_of
 from pipeline.training import training_state
 from pipeline.training.run_queue import Run
 
@@ -45,25 +47,36 @@ class Row:
     test_images: int | None = None
     no_better_than_guessing: bool = False
     reason: str = ""  # why it failed
+    warnings: tuple[str, ...] = ()  # what makes its figures mislead
     dataset_name: str = ""  # of the raw dataset that it was made from
     dataset_time: str = ""
+    requested_priority: int = 0  # it goes before all runs with a lower one
+    hidden: bool = False
+    note: str = ""
 
     def cells(self) -> tuple[str, ...]:
         dataset = display_name(self.dataset, self.dataset_name)
         names = dataset, printable(self.model), printable(self.hyperparameter_set)
         priority = f"{self.model_priority}/{self.set_priority}"
+        if self.requested_priority:
+            priority = f"{self.requested_priority:+}, {priority}"
         epochs = f"{self.epochs_done}/{self.epochs}"
         eta = "" if self.eta is None else in_words(self.eta)
         return (*names, self.state, priority, epochs, eta, self._result())
 
     def _result(self) -> str:
+        note = f'"{printable(self.note)}"' if self.note else ""
+        return "; ".join(filter(None, (self._outcome(), note)))
+
+    def _outcome(self) -> str:
         match self.state:
             case RunState.FAILED:
                 return printable(self.reason)
             case RunState.ANALYZED:
-                return self._tested()
+                return "; ".join((self._tested(), *map(printable, self.warnings)))
             case RunState.TRAINED:
-                return _figure("validation accuracy", self.validation_accuracy)
+                accuracy = _figure("validation accuracy", self.validation_accuracy)
+                return "; ".join(filter(None, (accuracy, *map(printable, self.warnings))))
         return ""
 
     def _tested(self) -> str:
@@ -85,6 +98,7 @@ class RunTable:
         self._runs: list[Run] = []
         self._training = LedgerReader(self.data.training_record, TrainingEntry.of)
         self._analysis = LedgerReader(self.data.analysis_record, AnalysisEntry.of)
+        self._requested = requested_reader(self.data)
         self._analyzed: dict[str | None, AnalysisEntry] = {}  # by the name of the run
         self._checkpoints = FolderNames(self.data.checkpoints)
         self._row_of: dict[str, int] = {}  # by the key of the run
@@ -97,14 +111,16 @@ class RunTable:
 
     def refresh(self, runs: list[Run]) -> list[Row]:
         """The rows of `runs`, which come in the order in which they are trained: always the same list."""
-        before = self._training.look()
+        before, asked = self._training.look(), self._requested.look()
         names = self._look_for_analyses() | self._look_for_checkpoints(before)
         if runs != self._runs:
             self._begin_with(runs)
             stale = range(len(runs))
         else:
             rows = (self._rows_on[name] for name in names & self._rows_on.keys())
-            stale = {self._row_of[key] for key in before.keys() & self._row_of.keys()}
+            stale = {
+                self._row_of[key] for key in (before.keys() | asked.keys()) & self._row_of.keys()
+            }
             stale = stale.union(self._unfinished, *rows)
         changed = [number for number in stale if self._renew(number)]
         self._rates.change(before, self._training.entries)
@@ -145,6 +161,7 @@ class RunTable:
     def _row(self, number: int) -> Row:
         run = self._runs[number]
         entry, name = self._training.entries.get(run.key, UNKNOWN), self._name(number)
+        asked = self._requested.entries.get(run.key, NOTHING_ASKED)
         row = Row(
             name,
             run.key,
@@ -158,13 +175,17 @@ class RunTable:
             run.hyperparameters.settings.epochs,
             dataset_name=run.dataset.raw_name,
             dataset_time=run.dataset.time.isoformat(" ", "microseconds"),
+            requested_priority=asked.priority,
+            hidden=asked.hidden,
+            note=asked.note,
         )
         self._unfinished.discard(number)
         if entry.state is RunState.FAILED:
             row.state, row.reason = RunState.FAILED, entry.reason
         elif entry.state is RunState.TRAINED and f"{name}.pkl" in self._checkpoints.names:
             row.state, row.epochs_done = RunState.TRAINED, entry.epochs or 0
-            row.validation_accuracy = entry.accuracy
+            row.validation_accuracy = entry.accuracy if entry.validated else None
+            row.warnings = tuple(entry.warnings)
             _add_analysis(row, self._analyzed.get(name))
         elif name in self._checkpoints.names:
             self._unfinished.add(number)
@@ -172,6 +193,8 @@ class RunTable:
             row.epochs_done = training_state.epochs_done(run_folder(checkpoint), run.key)
             if is_locked(training_log(checkpoint)):
                 row.state = RunState.RUNNING
+        if row.state is RunState.WAITING and is_cancelled(asked, row.epochs_done):
+            row.state = RunState.CANCELLED
         return row
 
     def _name(self, number: int) -> str:
@@ -302,9 +325,13 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def as_text(table: list[Row]) -> str:
+def as_text(table: list[Row], hidden: bool = False) -> str:
+    """The rows that are not `hidden`, or all."""
+    shown = [row for row in table if hidden or not row.hidden]
     names = display_names({row.dataset: row.dataset_name for row in table})
-    return aligned([HEAD, *((names[row.dataset], *row.cells()[1:]) for row in table)])
+    text = aligned([HEAD, *((names[row.dataset], *row.cells()[1:]) for row in shown)])
+    left_out = len(table) - len(shown)
+    return f"{text}\n({left_out:,} hidden; --all shows them)" if left_out else text
 
 
 def aligned(lines: list[tuple[str, ...]]) -> str:
@@ -315,8 +342,46 @@ def aligned(lines: list[tuple[str, ...]]) -> str:
     )
 
 
-def as_plain(table: list[Row]) -> list[dict]:
-    return [asdict(row) for row in table]
+def as_plain(records: list) -> list[dict]:
+    return [asdict(record) for record in records]
+
+
+@dataclass
+class OverSeeds:
+    """The runs of one dataset, model and set, which differ in their seed alone."""
+
+    dataset: str
+    dataset_name: str
+    model: str
+    hyperparameter_set: str
+    seeds: list[int]
+    test_accuracy: Spread | None  # of those that are analyzed; None for fewer than 2
+
+    def as_line(self) -> str:
+        dataset = display_name(self.dataset, self.dataset_name)
+        names = f"{dataset} {printable(self.model)} {printable(self.hyperparameter_set)}"
+        found = self.test_accuracy
+        if found is None:
+            return ""
+        return (
+            f"{names}: test accuracy {found.mean:.3f} +- {found.deviation:.3f}"
+            f" ({found.low:.3f}-{found.high:.3f}) over {found.count} seeds"
+        )
+
+
+def over_seeds(table: list[Row], runs: list[Run]) -> list[OverSeeds]:
+    """For all that there are several seeds of, in the table's order; `runs` are those of its rows."""
+    groups = defaultdict(list)
+    for row, run in zip(table, runs, strict=True):
+        groups[run.apart_from_seed].append((row, run))
+    found = []
+    for group in groups.values():
+        accuracies = [row.test_accuracy for row, _ in group if row.test_accuracy is not None]
+        first, run = group[0]
+        names = first.dataset, first.dataset_name, first.model, run.hyperparameters.path.stem
+        seeds = [run.hyperparameters.settings.seed for _, run in group]
+        found.append(OverSeeds(*names, seeds, spread_of(accuracies)))
+    return [group for group in found if len(group.seeds) > 1]
 
 
 def in_words(seconds: float) -> str:

@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,15 +12,21 @@ import constants
 from helper import UserError
 from pipeline.artifacts.ledger import Ledger
 from pipeline.artifacts.metadata import CheckpointDescription, RunState, TrainingEntry
-from pipeline.data_folder import DataFolder, run_folder
+from pipeline.data_folder import DataFolder, description_path, run_folder
+from pipeline.requests.carrying_out import KnownRun, Requests
+from pipeline.requests.request import Action
+from pipeline.requests.requested import is_cancelled
 from pipeline.stage import devices
 from pipeline.stage.lock import lock_held
 from pipeline.stage.process import Stage
+from pipeline.stage.text import count
 from pipeline.training import training_state
-from pipeline.training.local_workers import LocalWorkers
+from pipeline.training.local_workers import LocalWorkers, Worker
 from pipeline.training.run_queue import Run, RunQueue
 
 log = logging.getLogger(__name__)
+
+STOPPED = "stopped, as asked."
 
 
 class TrainingRecord:
@@ -69,16 +75,35 @@ class TrainingRecord:
             self._listed = {name.removesuffix(".pkl") for name in files if name.endswith(".pkl")}
         return self._listed
 
+    def forget(self, keys: set[str]) -> None:
+        self.stage.retry(lambda: self.ledger.forget(*keys))
+        self.failed = self.failed - keys
+
     def forget_failed(self) -> None:
-        self.stage.retry(lambda: self.ledger.forget(*self.failed))
-        self.failed.clear()
+        self.forget(self.failed)
+        for folder in self._kept_to_go_on():
+            self.stage.retry(lambda folder=folder: self._forget_ended_early(folder.name))
+
+    def _forget_ended_early(self, name: str) -> None:
+        """Let a run that ended early wait again, to go on: its best epoch is in what it goes on from."""
+        path = self.data.checkpoint(name)
+        said = CheckpointDescription.beside(path)
+        if said.ended_early and said.key and training_state.is_whole(run_folder(path), said.key):
+            path.unlink(missing_ok=True)  # before what says which run it is of
+            description_path(path).unlink(missing_ok=True)
+            self.ledger.forget(said.key)
 
     def remove_leftovers(self) -> None:
-        """What a trainer kept to go on from is of no use once there is the checkpoint."""
-        for state in self.data.checkpoints.glob(f"*/{training_state.FILE}"):
-            if self.data.checkpoint(state.parent.name).exists():
+        """What a trainer kept to go on from is of no use once there is the checkpoint of all epochs."""
+        for folder in self._kept_to_go_on():
+            path = self.data.checkpoint(folder.name)
+            if path.exists() and not CheckpointDescription.beside(path).ended_early:
                 with suppress(IsADirectoryError):
-                    training_state.forget(state.parent)
+                    training_state.forget(folder)
+
+    def _kept_to_go_on(self) -> list[Path]:
+        """The folders of runs that have something to go on from."""
+        return [path.parent for path in self.data.checkpoints.glob(f"*/{training_state.FILE}")]
 
     def _on_disk(self, name: str) -> tuple[str | None, dict]:
         """The key of the run that the checkpoint `name` is of, and its entry; None if there is none."""
@@ -92,6 +117,8 @@ class TrainingRecord:
             "seconds": said.seconds,
             "images": said.images,
             "epochs": said.epochs,
+            "validated": said.validated,
+            "warnings": [*said.warnings],
         }
         known = {key: figure for key, figure in figures.items() if figure is not None}
         return said.key, entry | known
@@ -99,6 +126,58 @@ class TrainingRecord:
     def _trained_on_disk(self) -> dict[str, dict]:
         found = (self._on_disk(path.stem) for path in self.data.checkpoints.glob("*.pkl"))
         return {key: entry for key, entry in found if key}
+
+
+class RunRequests:
+    """What a person asks of the runs in `queue`, carried out on the record and on the `processes`."""
+
+    def __init__(
+        self, queue: RunQueue, record: TrainingRecord, processes: LocalWorkers | None = None
+    ):
+        self.queue, self.record, self.processes = queue, record, processes
+        self.requests = Requests(record.data)
+        self.of, self.problems = self.requests.of, self.requests.problems
+
+    def carry_out(self) -> None:
+        if files := self.requests.pending():
+            running = self.processes.running if self.processes else []
+            names = {process.run.key: process.job["name"] for process in running}
+            known = [self._known(run, names) for run in self.queue.look()]
+            self.requests.carry_out(files, known, self.record.forget)
+        for process in self.processes.running if self.processes else ():
+            end = self.of(process.run.key).end
+            if end and (end == Action.CANCEL or "ended_early" not in process.job):
+                process.end(end)
+
+    def rank(self, run: Run) -> tuple:
+        """What makes a run that waits go before one that is trained: higher, it does."""
+        return self.of(run.key).priority, run.dataset.time
+
+    def cancel(self, run: Run) -> bool:
+        """Whether it is not to be trained, nor what it has kept to be made a checkpoint."""
+        asked, data = self.of(run.key), self.record.data
+        if not asked.end:
+            return False
+        folder = run_folder(data.checkpoint(run.name_in(data.checkpoints)))
+        return is_cancelled(asked, training_state.epochs_done(folder, run.key))
+
+    def has_stopped(self, run: Run) -> None:
+        """It is trained, as far as it got: if its checkpoint is deleted, it is trained as any other."""
+        if self.of(run.key).end:
+            self.record.stage.retry(lambda: self.requests.end_over(run.key))
+
+    def _known(self, run: Run, running: dict[str, str]) -> KnownRun:
+        entry, there = self.record.entry(run), self.record.checkpoint_names()
+        plain, own = run.names
+        recorded = entry.name if entry else running.get(run.key)
+        name = recorded or (own if plain in there else plain)
+        state = RunState.WAITING
+        if run.key in running:
+            state = RunState.RUNNING
+        elif entry and (entry.state is RunState.FAILED or name in there):
+            state = entry.state or state
+        parts = run.dataset.name, run.model.name, run.hyperparameters.name
+        return KnownRun(name, run.display(name), run.key, *parts, state)
 
 
 class Scheduler:
@@ -112,10 +191,10 @@ class Scheduler:
         self.slots = devices.worker_slots(options.workers)
         self.data = DataFolder(options.data)
         self.record = TrainingRecord(self.data, stage)
+        self.requests = RunRequests(queue, self.record, processes)
         self.all_well = True
         self.seconds_per_look = 0.0
-        self._problems: list[str] = []
-        self._left_out: list[str] = []
+        self._problem_log = ProblemLog(queue)
         self.record.remove_leftovers()
         if options.retry_failed:
             self.record.forget_failed()
@@ -123,12 +202,14 @@ class Scheduler:
     def start_what_fits(self) -> None:
         """Start the most urgent runs that wait, as far as there are free slots."""
         began = time.thread_time()
+        self.requests.carry_out()
         waiting = self.waiting()
         while run := next(waiting, None):
             if len(self.processes.running) < self.slots:
                 self._start(run)
             else:
-                self._make_room(run)
+                if self.preempt:
+                    make_room(run, self.processes.running, self.requests.rank)
                 break
         self.seconds_per_look = time.thread_time() - began
 
@@ -141,8 +222,10 @@ class Scheduler:
         the process that made it died before it could say so, is not.
         """
         runs = self.queue.look()
-        self._log_problems()
-        self.stage.status.set_problems({**self.queue.refused, **self.record.reasons(runs)})
+        self._problem_log.say()
+        self.all_well = self.all_well and not self.queue.problems
+        reasons = self.record.reasons(runs) | self.requests.problems()
+        self.stage.status.set_problems(self.queue.refused | reasons)
         there = self.record.checkpoint_names()
         busy = {process.run.key for process in self.processes.running}
         for run in runs:
@@ -152,7 +235,9 @@ class Scheduler:
                 continue
             if state == "failed":
                 self.all_well = False
-            elif run.key not in busy and not self.record.adopt(run):
+            elif (
+                run.key not in busy and not self.record.adopt(run) and not self.requests.cancel(run)
+            ):
                 yield run
 
     def take_reports(self) -> bool:
@@ -160,18 +245,23 @@ class Scheduler:
         reports = list(self.processes.reports())
         for process, report in reports:
             if report["event"] != "epoch":
-                self._record(process.run, process.job, report)
+                self._record(process, report)
         return bool(reports)
 
-    def _record(self, run: Run, job: dict, outcome: dict) -> None:
+    def _record(self, process: Worker, outcome: dict) -> None:
+        run, job = process.run, process.job
         name = job["name"]
         adopted = self.stage.retry(lambda: self.record.adopt(run))
         title = run.display(name)
         match outcome["event"]:
             case "trained":
                 log.info("%s: trained in %.1f s%s", title, outcome["seconds"], _result(outcome))
+                self.requests.has_stopped(run)
             case "failed" if adopted:  # it died with nothing left to do but to say so
                 log.info("%s: trained", title)
+            case "failed" if process.ended:
+                if process.ended != Action.STOP or not self._keeps_best_epoch(run, job, STOPPED):
+                    log.info("%s: cancelled", title)
             case "failed":
                 if self._keeps_best_epoch(run, job, outcome["reason"]):
                     return
@@ -198,28 +288,37 @@ class Scheduler:
 
     def _start(self, run: Run) -> None:
         name = run.name_in(self.data.checkpoints)
-        count = run.dataset.images
-        images = "" if count is None else f"{count:,} images, "
-        epochs = run.hyperparameters.settings.epochs
-        log.info("%s: started (%s%d epochs)", run.display(name), images, epochs)
+        images = run.dataset.images
+        sizes = [] if images is None else [count(images, "image")]
+        sizes.append(count(run.hyperparameters.settings.epochs, "epoch"))
+        log.info("%s: started (%s)", run.display(name), ", ".join(sizes))
         share = devices.assign([process.job for process in self.processes.running], self.slots)
         job = job_of(run, self.data.checkpoint(name))
+        if self.requests.of(run.key).end:  # this process died before it could
+            job["ended_early"] = STOPPED
         self.processes.start(run, job | share)
 
-    def _make_room(self, run: Run) -> None:
-        """Ask the run on the oldest dataset to pause, if that of `run`, which waits, is newer."""
-        running = self.processes.running
-        if not self.preempt or any(process.pausing for process in running):
-            return
-        oldest = min(running, key=lambda process: process.run.dataset.time)
-        if oldest.run.dataset.time < run.dataset.time:
-            oldest.pause()
 
-    def _log_problems(self) -> None:
-        """Name each file that cannot take part, once per change."""
-        self.all_well = self.all_well and not self.queue.problems
+class ProblemLog:
+    """Names each file of `queue` that cannot take part, once per change."""
+
+    def __init__(self, queue: RunQueue):
+        self.queue = queue
+        self._problems: list[str] = []
+        self._left_out: list[str] = []
+
+    def say(self) -> None:
         self._problems = _log_new(logging.ERROR, self.queue.problems, self._problems)
         self._left_out = _log_new(logging.INFO, self.queue.left_out, self._left_out)
+
+
+def make_room(run: Run, running: list[Worker], rank: Callable[[Run], tuple]) -> None:
+    """Ask the least urgent run to pause, if `run`, which waits, ranks higher."""
+    if any(process.pausing for process in running):
+        return
+    least = min(running, key=lambda process: rank(process.run))
+    if rank(least.run) < rank(run):
+        least.pause()
 
 
 def job_of(run: Run, checkpoint: Path) -> dict:

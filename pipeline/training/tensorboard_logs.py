@@ -1,48 +1,43 @@
-"""Write TensorBoard's event files, in a way that survives a full disk and a power loss.
+"""What TensorBoard shows of a run: curves, and in its HPARAMS tab settings, best epoch and state."""
 
-A failed write is taken back, so the file always ends with a whole record and can be tried again.
-What was written is on the disk before the training counts on it.
-"""
-
-import io
 import os
-import time
 from pathlib import Path
 
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import api, summary_v2
-from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.plugins.hparams import api, api_pb2, summary, summary_v2
 
-from helper import flush_folder, open_regular, printable
+from helper import printable
+from pipeline.event_files import FILE, TAGS, TEST, append, scalars
 
-# Keras's names for the curves, so that they line up with those of other Keras programs.
-TAGS = {"loss": "epoch_loss", "accuracy": "epoch_accuracy"}
-FILE = "events.out.tfevents.pipeline"
+# The columns of HPARAMS, by the folder that they are read from: the last value of each counts.
+COLUMNS = {
+    "": ("best_epoch", "best_loss", "best_accuracy", "best_val_loss", "best_val_accuracy"),
+    TEST: (TAGS["loss"], TAGS["accuracy"]),
+    "train": (TAGS["loss"], TAGS["accuracy"]),
+    "validation": (TAGS["loss"], TAGS["accuracy"]),
+}
 
 
 def write_epoch(logs: Path, epoch: int, figures: dict[str, float]) -> None:
     """Add one epoch (from 0) to the curves in `logs`/train and `logs`/validation.
 
-    `figures` has Keras's names: "loss", "accuracy", and with "val_" before them the validation's.
+    `figures` has Keras's names: "loss", "accuracy", "learning_rate", and with "val_" before them the
+    validation's.
     """
     for folder, prefix in (("train", ""), ("validation", "val_")):
-        points = [
-            scalar_pb(tag, figures[prefix + name])
-            for name, tag in TAGS.items()
-            if prefix + name in figures
-        ]
+        points = {
+            tag: figures[prefix + name] for name, tag in TAGS.items() if prefix + name in figures
+        }
         if points:
-            _append(logs / folder, points, step=epoch)
+            append(logs / folder, scalars(points), step=epoch)
 
 
 def write_hyperparameters(logs: Path, name: str, settings: dict[str, object]) -> None:
     """What the HPARAMS tab shows of the run `name`, whose curves are in `logs`."""
     metrics = [
-        api.Metric(tag, group=group, display_name=f"{group} {figure}")
-        for group in ("train", "validation")
-        for figure, tag in TAGS.items()
+        api.Metric(tag, group=group, display_name=_in_words(group, tag))
+        for group, tags in COLUMNS.items()
+        for tag in tags
     ]
     columns = summary_v2.hparams_config_pb(
         hparams=[api.HParam(key) for key in settings], metrics=metrics
@@ -52,7 +47,22 @@ def write_hyperparameters(logs: Path, name: str, settings: dict[str, object]) ->
         key: printable(value) if isinstance(value, str) else value
         for key, value in settings.items()
     }
-    _append(logs, [columns, summary_v2.hparams_pb(values, trial_id=printable(name))], step=0)
+    append(logs, [columns, summary_v2.hparams_pb(values, trial_id=printable(name))], step=0)
+
+
+def write_end(logs: Path, best_epoch: int, figures: dict[str, float], ended_early: bool) -> None:
+    """The best epoch (from 1) and its figures, by Keras's names, and that the run is finished."""
+    best = {"best_epoch": float(best_epoch)}
+    best |= {f"best_{name}": value for name, value in figures.items()}
+    status = api_pb2.STATUS_FAILURE if ended_early else api_pb2.STATUS_SUCCESS
+    # TensorFlow's own type, where that is imported, which an event does not take.
+    end = Summary.FromString(summary.session_end_pb(status).SerializeToString())
+    append(logs, [*scalars(best), end], step=best_epoch - 1)
+
+
+def _in_words(group: str, tag: str) -> str:
+    words = tag.removeprefix("epoch_").replace("val_", "validation ").replace("_", " ")
+    return f"{group} {words}".strip()
 
 
 def sizes(logs: Path) -> dict[str, int]:
@@ -70,31 +80,3 @@ def cut_back(logs: Path, lengths: dict[str, int]) -> None:
 
 def _files(logs: Path) -> list[Path]:
     return [path for path in logs.rglob(FILE) if path.is_file()]
-
-
-def _append(folder: Path, summaries: list[Summary], step: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    with open(path, "ab", buffering=0, opener=open_regular) as file:
-        end, records = file.tell(), io.BytesIO()
-        writer = RecordWriter(records)
-        if not end:
-            writer.write(
-                Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString()
-            )
-        for summary in summaries:
-            writer.write(
-                Event(wall_time=time.time(), step=step, summary=summary).SerializeToString()
-            )
-        left = records.getbuffer()
-        try:
-            while left:
-                left = left[file.write(left) :]  # a disk that is nearly full takes a part
-            os.fsync(file.fileno())
-            if not end:
-                flush_folder(folder)
-                flush_folder(folder.parent)
-        except OSError as error:
-            file.truncate(end)
-            error.filename = str(path)
-            raise

@@ -50,6 +50,15 @@ def load(folder: Path, key: str) -> dict:
     return state
 
 
+def is_whole(folder: Path, key: str) -> bool:
+    """Whether the run `key` can go on from what is kept."""
+    try:
+        load(folder, key)
+    except NothingToResume:
+        return False
+    return True
+
+
 def _is_whole(state: dict) -> bool:
     """As far as it is not for Keras to say: it is from a trainer, or a test that keeps less."""
     lengths = table_in(state, "logs")

@@ -42,6 +42,7 @@ from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build, compiled_by_file
 
+OUT_OF_MEMORY = "there was not enough memory. Use a smaller batch_size or model."
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 
 
@@ -91,10 +92,6 @@ def main(job: dict, connection: Connection) -> int:
         report(event="failed", reason=str(error))
     except Displaced as displaced:
         report(event="retry_later", reason=f"{displaced}.")
-    except MemoryError:
-        report(
-            event="failed", reason="there was not enough memory. Use a smaller batch_size or model."
-        )
     except OSError as error:
         if error.filename not in training.job.files():
             raise
@@ -103,7 +100,8 @@ def main(job: dict, connection: Connection) -> int:
     except Exception as error:
         with suppress(OSError):  # a full disk must not hide the reason
             traceback.print_exc()
-        report(event="failed", reason=_in_a_sentence(error))
+        short = fitting.is_out_of_memory(error)
+        report(event="failed", reason=OUT_OF_MEMORY if short else _in_a_sentence(error))
     return 0
 
 
@@ -167,11 +165,7 @@ class TrainingJob:
             return self.report(event="paused", epoch=fit.epochs_done)
         run = {
             **job.description,
-            "class_names": class_names(split["class"].shape[1], described.class_names),
-            "input": input_of(split["img"].shape[1:], described),
-            "images": len(fitted),
-            "validation_images": len(held_out),
-            "validation": "drawn" if described.validation_sha256 is None else "given",
+            **data_of(split, described, fitted, held_out),
             "warnings": warnings if len(held_out) else warnings | no_validation(settings),
             "parameters": model.count_params(),
             "precision": precision,
@@ -188,7 +182,8 @@ class TrainingJob:
             self.report(event="step", step=epoch * self.steps + batch + 1)
 
     def epoch_done(self, epoch: int, figures: dict[str, float], fit: fitting.Fit) -> bool:
-        self.keep_writing(lambda: self._keep(epoch, figures, fit.state()))
+        logged = figures | {"learning_rate": float(fit.network.optimizer.learning_rate)}
+        self.keep_writing(lambda: self._keep(epoch, logged, fit.state()))
         self.report(event="epoch", epoch=epoch + 1, step=(epoch + 1) * self.steps, figures=figures)
         return not self.pause.is_set()
 
@@ -233,8 +228,10 @@ class TrainingJob:
         metrics = {name: values[run["best_epoch"] - 1] for name, values in history.items()}
         description = {"run": run, "metrics": metrics, "versions": versions()}
         checkpoint = Path(self.job.checkpoint)
+        self.keep_writing(lambda: log_end(self.logs, self.lengths, run, metrics))
         self.keep_writing(lambda: safe_pickle.publish(checkpoint, content, description, stay_alone))
-        self.keep_writing(lambda: training_state.forget(self.job.folder))
+        if not self.job.ended_early:  # or --retry-failed would have nothing to go on from
+            self.keep_writing(lambda: training_state.forget(self.job.folder))
         early = run["warnings"].get("ended_early", {}).get("text", "")
         self.report(event="trained", seconds=run["seconds"], ended_early=early, **metrics)
 
@@ -250,6 +247,22 @@ class TrainingJob:
                 raise
 
         retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
+
+
+def data_of(
+    split: dict[str, np.ndarray],
+    described: DatasetDescription,
+    fitted: np.ndarray,
+    held_out: np.ndarray,
+) -> dict[str, object]:
+    """What a checkpoint says of the images that it was made from."""
+    return {
+        "class_names": class_names(split["class"].shape[1], described.class_names),
+        "input": input_of(split["img"].shape[1:], described),
+        "images": len(fitted),
+        "validation_images": len(held_out),
+        "validation": "drawn" if described.validation_sha256 is None else "given",
+    }
 
 
 def examples_of(
@@ -277,6 +290,12 @@ def hyperparameters(job: Job) -> dict[str, object]:
     settings = job.settings.as_plain()
     del settings["priority"]
     return names | settings
+
+
+def log_end(logs: Path, lengths: dict[str, int], run: dict, metrics: dict[str, float]) -> None:
+    """It may fail half-way and be called again."""
+    tensorboard_logs.cut_back(logs, lengths)
+    tensorboard_logs.write_end(logs, run["best_epoch"], metrics, "ended_early" in run["warnings"])
 
 
 def clear_logs(logs: Path) -> None:

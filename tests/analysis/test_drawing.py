@@ -88,3 +88,34 @@ def test_shortened_names_keep_both_ends():
         short = drawing.fit("tabby cat " * 10 + "number 17", 2, 10)
     assert short.startswith("tabby cat")
     assert short.endswith("17")
+
+
+@pytest.mark.parametrize("room", [0.6, 2.0, 7.0])
+def test_a_sentence_is_wrapped_and_none_of_its_words_is_lost(room):
+    sentence = "1,399 of 7,000 test images are wrong; the 25 most confident 猫 $x^2$"
+    with drawing.house_style():
+        lines = drawing.wrapped(sentence, room, 10.5)
+        assert max(drawing.text_width(line, 10.5) for line in lines) <= room
+        if room > 0.6:
+            assert " ".join(lines) == " ".join(
+                drawing.fit(word, 9, 10) for word in sentence.split()
+            )
+
+
+@pytest.mark.parametrize("text", ["W" * 9000, "many words " * 9000, "", " \n "])
+def test_a_sentence_without_end_takes_so_many_lines_and_no_more(text):
+    with drawing.house_style():
+        lines = drawing.wrapped(text, 3, 10.5)
+        assert len(lines) <= drawing.MOST_LINES
+        assert all(drawing.text_width(line, 10.5) <= 3 for line in lines)
+        assert not lines or "…" in lines[-1]
+
+
+def test_no_subtitle_of_a_heading_is_cut():
+    subtitle = "12,345 of 1,000,000 test images are wrong (1.2 %); the 25 most confident " * 2
+    with drawing.house_style():
+        heading = drawing.Heading(6.8, "a title", subtitle, note="Note: " + subtitle)
+        figure = drawing.new_figure(6.8, heading.height + 1)
+        heading.draw(figure)
+    assert " ".join(texts_of(figure)[1:]) == f"{subtitle.strip()} Note: {subtitle.strip()}"
+    assert figure.texts[-1].get_color() == drawing.RED

@@ -8,6 +8,7 @@ import pandas
 import pytest
 
 from helper import UserError
+from pipeline import run_warnings
 from pipeline.analysis import leaderboard, table_plots
 from pipeline.artifacts import descriptions
 from pipeline.artifacts.catalog import Catalog
@@ -113,10 +114,13 @@ def test_the_table_has_each_figure_in_a_column(data):
         "macro_f1": "",
         "largest_class_accuracy": "",
         "no_better_than_guessing": "False",
+        **dict.fromkeys(("seeds", "seeds_mean", "seeds_deviation", "seeds_low", "seeds_high"), ""),
         "loss": "0.333333",
         "parameters": "1000",
         "training_seconds": "1.5",
         "epochs": "7",
+        "warnings": "",
+        "dataset_warnings": "",
         "settings.epochs": "9",
     }
 
@@ -437,3 +441,68 @@ def test_unequal_classes_are_said_with_what_guessing_gives(data):
     assert shown[5:9] == ["no better than guessing", "\N{EN DASH}", "50.0 %", "48.7 %"]
     assert list(table(data)["no_better_than_guessing"]) == [True]
     assert margin_is_white(picture(data))
+
+
+def put_seeded(data, run, accuracy, seed, sha="of a", **settings):
+    trained = {"model_sha256": sha, "settings": {"epochs": 5, "seed": seed, **settings}}
+    put_report(data, run, "d", accuracy, trained=trained)
+
+
+def test_runs_that_differ_in_their_seed_alone_have_mean_and_spread(data):
+    put_seeded(data, "d__a__x__seed0", 0.5, 0)
+    put_seeded(data, "d__a__x__seed1", 0.75, 1, learning_rate=0.002, priority=4)  # the defaults
+    put_seeded(data, "d__a__x", 1.0, 2)
+    put_seeded(data, "d__a__y", 0.25, 3, epochs=6)
+    put_seeded(data, "d__a__x__01234567", 0.2, 3, sha="of an edited model")
+    put_report(data, "stranger", "d", 0.1, trained={"model": "a", "settings": {}})
+    update(data)
+    columns = ["seeds", "seeds_mean", "seeds_deviation", "seeds_low", "seeds_high"]
+    assert table(data)[columns].astype(str).to_numpy().tolist() == [
+        *[["3.0", "0.75", "0.25", "0.5", "1.0"]] * 3,
+        *[[""] * 5] * 3,
+    ]
+    [standing] = standings(data)
+    cells = [leaderboard.spread_cell(one) for one in leaderboard.spreads(standing.reports)]
+    assert cells == [*["75.0 \N{PLUS-MINUS SIGN} 25.0 (50.0-100.0 of 3)"] * 3, *["\N{EN DASH}"] * 3]
+    assert leaderboard.remarks(standing.reports)[-1].startswith("Over seeds: the mean")
+    assert margin_is_white(picture(data))
+
+
+def test_one_seed_counts_once_and_without_several_nothing_is_said_of_seeds(data):
+    put_seeded(data, "d__a__x", 0.5, 0)
+    put_seeded(data, "d__a__y", 0.75, 0)
+    put_seeded(data, "d__b__x", 0.75, 1, sha="of b")
+    [standing] = standings(data)
+    assert leaderboard.spreads(standing.reports) == [None] * 3
+    assert not any("seeds" in remark for remark in leaderboard.remarks(standing.reports))
+    assert len(leaderboard.cells(1, standing.reports[0], [])) + 1 == len(
+        leaderboard.cells(1, standing.reports[0], [], over_seeds=[None])
+    )
+
+
+def test_warnings_of_a_run_are_a_mark_a_footnote_and_a_cell(data):
+    early = "ended early in epoch 5: the loss became NaN"
+    warned = {"ended_early": {"text": early}, "no_validation": {"text": "No validation: ..."}}
+    put_tested(data, "d__a__x", range(266), trained={"warnings": warned})
+    put_tested(data, "d__b__x", range(200))
+    update(data)
+    [standing] = standings(data)
+    assert [leaderboard.cells(1, one, [])[2] for one in standing.reports] == ["x †‡", "x"]
+    assert leaderboard.remarks(standing.reports)[:2] == [
+        "† ended early: the best epoch until then counts.",
+        "‡ no validation: the best epoch is chosen by what it was fitted on.",
+    ]
+    assert list(table(data)["warnings"]) == [f"{early}; {run_warnings.NO_VALIDATION}", ""]
+    assert margin_is_white(picture(data))
+
+
+def test_warnings_of_a_dataset_are_said_below_its_name(data):
+    warned = {kind: {"count": 3} for kind in run_warnings.COUNTED}
+    put_tested(data, "d__a__x", range(266), dataset_warnings=warned)
+    update(data)
+    [standing] = standings(data)
+    [remark] = leaderboard.remarks(standing.reports)
+    assert remark.startswith("The dataset: 3 test images are in train, too; 3 test images look")
+    assert table(data)["dataset_warnings"][0].startswith("3 test images are in train, too;")
+    assert margin_is_white(picture(data))
+    assert opened(picture(data)).width < 1600  # a long remark takes another line, no wider picture

@@ -78,6 +78,36 @@ def all_pngs() -> list[bytes]:
     return [history_png(history(3), 2), errors_png(0), errors_png(3), confusion_png(matrix_of(3))]
 
 
+NOTE = "Note: " + "ended early in epoch 5: the loss became NaN; " * 5
+
+
+def noted(note: str) -> list[bytes]:
+    image, one = np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1, int)
+    errors = image, one, one + 1, one + 0.5, ("cat", "dog"), "a run", {}
+    none = image[:0], one[:0], one[:0], one[:0], ("cat", "dog"), "a run", {}
+    return [
+        plots.history_plot(history(3), 2, "a run", {}, note),
+        plots.errors_plot(*errors, 1, 9, note=note),
+        plots.errors_plot(*none, 0, 9, note=note),
+        *(plots.confusion_plot(matrix_of(n), ["c"] * n, "a run", {}, note) for n in (3, 30, 120)),
+    ]
+
+
+def test_a_note_is_on_each_picture_and_whole():
+    for with_note, without in zip(noted(NOTE), noted(""), strict=True):
+        lines = len(drawing.wrapped(NOTE, opened(without).width / drawing.DPI - 0.8, 10.5))
+        taller = (opened(with_note).height - opened(without).height) / drawing.DPI
+        scale = drawing.heading_scale(opened(without).width / drawing.DPI)
+        assert taller == pytest.approx(0.23 * lines * scale, abs=0.02)
+        assert has_colour(with_note, drawing.RED)
+        assert margin_is_white(with_note)
+
+
+def test_a_test_part_that_was_held_out_is_said_on_the_matrix():
+    facts = plots.confusion_subtitles(matrix_of(2), 2, held_out=True)
+    assert facts[1] == "the test images are held out from all, by content"
+
+
 def test_metadata_can_be_read_back():
     for png in all_pngs():
         text = opened(png).text

@@ -40,7 +40,7 @@ def test_any_name_is_drawn_within_the_matrix(name):
 def test_any_name_is_drawn_within_the_table(name):
     columns = [Column(name, right=False), Column("accuracy", bar=True), Column(name)]
     lines = Section(name, name, [(name, "50.0 %", name)], [[0.5]])
-    assert margin_is_white(table_plots.table_plot(name, name, columns, [lines], {}))
+    assert margin_is_white(table_plots.table_plot(name, (name,), columns, [lines], {}))
 
 
 def test_the_columns_of_a_table_do_not_overlap():

@@ -1,6 +1,7 @@
 import random
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +17,26 @@ SHIPPED = constants.HYPERPARAMETERS / "default.toml"
 DEFAULTS = Settings().as_plain()
 
 
+def only(path: Path) -> Settings:
+    """Of a set that names no seeds."""
+    found = read_hyperparameters(path)
+    assert list(found) == [""]
+    return found[""]
+
+
 @pytest.fixture
-def read(tmp_path):
-    def read_text(text: str | bytes) -> dict:
+def read_all(tmp_path):
+    def read_text(text: str | bytes) -> dict[str, Settings]:
         path = tmp_path / "fast.toml"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return read_hyperparameters(path).as_plain()
+        return read_hyperparameters(path)
 
     return read_text
+
+
+@pytest.fixture
+def read(read_all):
+    return lambda text: read_all(text)[""].as_plain()
 
 
 @pytest.fixture
@@ -39,7 +52,7 @@ def error_of(read, tmp_path):
 
 
 def test_the_shipped_set_names_each_setting_that_has_no_plain_off():
-    shipped = read_hyperparameters(SHIPPED).as_plain()
+    shipped = only(SHIPPED).as_plain()
     assert shipped == {**DEFAULTS, "augmentation.shift": 0.05}
     named = set(tomllib.loads(SHIPPED.read_text("utf-8"))) - {"augmentation"}
     assert named == {key for key in DEFAULTS if not key.startswith("augmentation.")}
@@ -53,7 +66,7 @@ def test_the_shipped_set_names_each_setting_that_has_no_plain_off():
     ],
 )
 def test_what_is_trained_with_a_shipped_set_stays_trained(name, digest):
-    assert read_hyperparameters(SHIPPED.with_stem(name)).digest() == digest
+    assert only(SHIPPED.with_stem(name)).digest() == digest
 
 
 def test_the_digest_is_of_what_makes_a_difference_to_the_training():
@@ -118,6 +131,8 @@ def test_each_setting_has_the_type_of_its_default(read):
 
 
 WHOLE = "a whole number, 1 or more and at most 100000."
+LIST = "a list of 1 to 100 seeds, such as [0, 1, 2]."
+SEED = "a whole number, 0 or more and at most 2147483647."
 RATE = "a number, more than 0 and at most 10."
 REFUSED = [
     ('epochs = "ten"', f'epochs is "ten", expected {WHOLE}'),
@@ -175,9 +190,31 @@ REFUSED = [
     ),
     ("learning_rat = 1", 'unknown key "learning_rat". Did you mean "learning_rate"?'),
     ("Epochs = 1", 'unknown key "Epochs". Did you mean "epochs"?'),
-    ("[training]\nepochs = 1", f'unknown key "training". Known keys: {", ".join(SETTINGS)}.'),
-    ('"a\\n\\u001b" = 1', rf'unknown key "a\n\x1b". Known keys: {", ".join(SETTINGS)}.'),
+    (
+        "[training]\nepochs = 1",
+        f'unknown key "training". Known keys: {", ".join(SETTINGS)}, seeds.',
+    ),
+    ('"a\\n\\u001b" = 1', rf'unknown key "a\n\x1b". Known keys: {", ".join(SETTINGS)}, seeds.'),
     ('optimizer = "\\u202e"', None),
+    ("seedss = [1]", 'unknown key "seedss". Did you mean "seeds"?'),
+    (
+        "seed = 1\nseeds = [2]",
+        "seed and seeds are both set. Keep seeds for a run of each, or seed for one run.",
+    ),
+    ("seeds = []", f"seeds is a list of 0, expected {LIST}"),
+    (f"seeds = {[*range(101)]}", f"seeds is a list of 101, expected {LIST}"),
+    (f"seeds = {'[' * 99}{']' * 99}", None),
+    ("seeds = 3", f"seeds is 3, expected {LIST}"),
+    ('seeds = "0, 1"', f'seeds is "0, 1", expected {LIST}'),
+    ("[seeds]\n0 = 1", f"seeds is {{'0': 1}}, expected {LIST}"),
+    ("seeds = [3, 5, 3]", "seeds has 3 twice. Name each once."),
+    ("seeds = [0, -1]", f"seeds has -1, expected of each {SEED}"),
+    ("seeds = [2147483648]", f"seeds has 2147483648, expected of each {SEED}"),
+    ("seeds = [0, 1.0]", f"seeds has 1.0, expected of each {SEED}"),
+    ("seeds = [1, true]", f"seeds has True, expected of each {SEED}"),
+    ('seeds = ["a\\n"]', rf'seeds has "a\n", expected of each {SEED}'),
+    ("seeds = [[0]]", f"seeds has [0], expected of each {SEED}"),
+    ("seeds = [0]\nepochs = 0", f"epochs is 0, expected {WHOLE}"),
 ]
 
 
@@ -223,6 +260,21 @@ def test_each_named_choice_is_taken(read):
             assert read(f'{key} = "{choice}"')[key] == choice
 
 
+def test_a_set_with_several_seeds_is_one_set_for_each_in_their_order(read_all):
+    found = read_all("epochs = 3\nseeds = [7, 0, 2147483647]")
+    assert {end: settings.as_plain() for end, settings in found.items()} == {
+        f"__seed{seed}": {**DEFAULTS, "epochs": 3, "seed": seed} for seed in (7, 0, 2147483647)
+    }
+    assert list(found) == ["__seed7", "__seed0", "__seed2147483647"]
+    assert len(read_all(f"seeds = {[*range(100)]}")) == 100
+
+
+def test_what_was_trained_with_a_seed_is_trained_where_a_list_names_it(read_all):
+    [seven] = read_all("epochs = 3\nseed = 7").values()
+    assert read_all("epochs = 3\nseeds = [1, 7]")["__seed7"].digest() == seven.digest()
+    assert read_all("seeds = [0]")["__seed0"].digest() == Settings().digest()
+
+
 def test_broken_toml_is_refused_with_its_line(error_of):
     assert error_of("epochs = 1\nbatch_size = \n") == (
         "fast.toml is no TOML file (Invalid value (at line 2, column 14)). Correct that line."
@@ -256,9 +308,13 @@ def test_a_set_that_went_while_we_looked_is_no_wrong_set(tmp_path):
 
 
 @pytest.mark.slow
-def test_mutated_sets_give_settings_or_a_sentence_and_nothing_else(read):
+@pytest.mark.parametrize("seeds", [b"", b"seeds = [0, 1, 23]"])
+def test_mutated_sets_give_settings_or_a_sentence_and_nothing_else(read_all, seeds):
     draw = random.Random(20220608)
     shipped = SHIPPED.read_bytes()
+    if seeds:
+        shipped = shipped.replace(b"seed = 0", seeds)
+        assert seeds in shipped
     pieces = [b"=", b'"', b"[", b"]", b"{", b"}", b"nan", b"-", b"1e999", b"\n", b"true", b"\xff"]
     pieces += [b"0x" + b"f" * 5000, b"9" * 5000, b"'''", b".", b"\x00", b"1979-05-27", b"epochs"]
     outcomes = {"settings": 0, "refused": 0}
@@ -269,13 +325,15 @@ def test_mutated_sets_give_settings_or_a_sentence_and_nothing_else(read):
             end = start + draw.choice([0, 0, 1, 1, 5, 30])
             text[start:end] = draw.choice([b"", bytes([draw.randrange(256)]), draw.choice(pieces)])
         try:
-            found = read(bytes(text))
+            found = read_all(bytes(text))
         except HyperparameterError as error:
             assert str(error).isprintable()
             outcomes["refused"] += 1
         else:
-            assert found.keys() == SETTINGS.keys()
-            assert all(SETTINGS[key].accepts(value) for key, value in found.items())
+            assert 0 < len({settings.seed for settings in found.values()}) == len(found)
+            for settings in found.values():
+                assert settings.as_plain().keys() == SETTINGS.keys()
+                assert all(SETTINGS[key].accepts(it) for key, it in settings.as_plain().items())
             outcomes["settings"] += 1
     assert min(outcomes.values()) > 100, outcomes
 
@@ -289,7 +347,7 @@ def test_a_set_that_is_too_large_is_not_read(tmp_path):
     with pytest.raises(OSError, match="it has 65,537 bytes, at most 65,536 are allowed"):
         read_hyperparameters(path)
     path.write_text("#" * constants.MOST_SET_BYTES)
-    assert read_hyperparameters(path).epochs == 20
+    assert only(path).epochs == 20
 
 
 @pytest.mark.parametrize(

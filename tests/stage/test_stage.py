@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from helper import UserError
 from pipeline.stage import lock
 from pipeline.stage.retry import retry_until_disk_works
 from pipeline.training.run_table import is_locked
+from testkit.processes import patience
 from testkit.raw_datasets import make_raw_dataset
 
 pytestmark = pytest.mark.slow
@@ -111,7 +113,7 @@ def make_run(data, tmp_path, start):
     honcho = start(
         Path(sys.executable).with_name("honcho"),
         *("-f", ROOT / "Procfile", "start"),
-        environment={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+        environment={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", **MAKE_RUN},
         new_session=True,
     )
     with open(tmp_path / "pipe") as pipe:
@@ -141,6 +143,7 @@ class MakeRun:
         os.kill(self.numbers[command], signal.SIGKILL)
 
 
+MAKE_RUN = {"PYTHONUNBUFFERED": "1"}  # what the Makefile sets for honcho
 SCRIPTS = ("data_ingestion", "model_training", "model_analysis", "model_prediction")
 STAGES = [f"python {name}.py" for name in SCRIPTS]
 TENSORBOARD = "tensorboard --logdir data/model_checkpoints"
@@ -187,6 +190,30 @@ def test_what_keeps_a_stage_running_may_be_killed_itself(make_run, start, data):
     assert second.end() == 1
     make_run.honcho.end(signal.SIGINT)
     assert make_run.pipe.read() == ""
+
+
+def test_a_stop_of_make_run_in_the_middle_of_a_line_stops_it(tmp_path):
+    """Without MAKE_RUN honcho then dies of "reentrant call" and waits for ever for what it started."""
+    assert "PYTHONUNBUFFERED=1 PATH=" in (ROOT / "Makefile").read_text()
+    (tmp_path / "Procfile").write_text("many: seq 9999; exec sleep 600\n")
+    honcho = subprocess.Popen(
+        [Path(sys.executable).with_name("honcho"), "start"],
+        cwd=tmp_path,
+        env={**os.environ, **MAKE_RUN},
+        stdout=subprocess.PIPE,
+    )
+    while (
+        not is_full(honcho.stdout) or Path(f"/proc/{honcho.pid}/stat").read_text().split()[2] != "S"
+    ):
+        os.sched_yield()
+    honcho.send_signal(signal.SIGINT)
+    honcho.stdout.read()
+    assert honcho.wait(patience()) == 128 + signal.SIGINT
+
+
+def is_full(pipe):
+    unread = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(unread, sys.byteorder) > 64_000
 
 
 def test_keep_trying_says_each_reason_once_and_goes_on(monkeypatch):

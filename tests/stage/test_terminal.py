@@ -15,6 +15,7 @@ SCRIPTS = (
     "model_training.py",
     "model_analysis.py",
     "model_prediction.py",
+    "export_model.py",
     "run_queue.py",
     "generate_raw_dataset.py",
 )

@@ -221,7 +221,7 @@ class Stopped:
         self.running, self.told, self.choices = [], [], []
 
     def start(self, run, job):
-        process = SimpleNamespace(run=run, job=job, pausing=False)
+        process = SimpleNamespace(run=run, job=job, pausing=False, ended="")
         process.pause = lambda: setattr(process, "pausing", True)
         self.running.append(process)
         self.choices.append(run)
@@ -403,6 +403,52 @@ def test_a_setting_that_is_edited_is_a_new_run(one_run):
         one_run.set("default", text)
         keys |= set(one_run.keys())
     assert len(keys) == 4
+
+
+def test_a_set_with_several_seeds_is_a_run_for_each_in_their_order(one_run):
+    one_run.model("pure_cnn")
+    one_run.set("a", "epochs = 1\nseeds = [10, 2]")
+    one_run.set("b", "epochs = 1\nseed = 3\npriority = 1")
+    time = "2022-06-08 20:57:20.868637"
+    assert one_run.names() == [
+        f"{time}__cnn__b",
+        f"{time}__pure_cnn__b",
+        f"{time}__cnn__a__seed10",
+        f"{time}__cnn__a__seed2",
+        time,
+        f"{time}__pure_cnn__a__seed10",
+        f"{time}__pure_cnn__a__seed2",
+        f"{time}__pure_cnn__default",
+    ]
+    runs = one_run.queue.look()
+    assert len({run.key for run in runs}) == len(runs)
+    assert len({run.apart_from_seed for run in runs}) == 4
+
+
+def test_a_seed_that_a_list_names_is_no_new_run(one_run):
+    [before] = one_run.keys()
+    one_run.set("default", "epochs = 3\nseeds = [0, 1]\npriority = 3")
+    keys = one_run.keys()
+    assert keys[0] == before
+    assert len(keys) == 2
+    one_run.set("other", "epochs = 3\nseed = 1")  # the same as one of the list
+    assert one_run.keys() == keys
+
+
+def test_a_checkpoint_of_one_seed_counts_where_a_list_names_it(one_run):
+    [run] = one_run.queue.look()
+    data = one_run.datasets.parent
+    description = {"run": {"key": run.key, "epochs": 3}}
+    (data / constants.CHECKPOINTS).mkdir()
+    safe_pickle.publish(data / constants.CHECKPOINTS / f"{run.plain_name}.pkl", {}, description)
+    one_run.set("default", "epochs = 3\nseeds = [1, 0, 2]")
+    processes = Stopped()
+    options = SimpleNamespace(data=data, preempt=True, workers=9, retry_failed=False)
+    Scheduler(one_run.queue, processes, options, Stage()).start_what_fits()
+    assert [run.hyperparameters.settings.seed for run in processes.choices] == [1, 2]
+    assert [Path(process.job["checkpoint"]).stem for process in processes.running] == [
+        f"{run.dataset.name}__cnn__default__seed{seed}" for seed in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize(

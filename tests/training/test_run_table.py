@@ -14,7 +14,7 @@ import constants
 import run_queue
 from constants import ROOT
 from helper import whole_file
-from pipeline import data_folder
+from pipeline import data_folder, run_warnings
 from pipeline.artifacts import ledger, safe_pickle
 from pipeline.artifacts.metadata import RunState
 from pipeline.training import run_table, training_state
@@ -265,10 +265,66 @@ def test_json_is_for_programs_and_names_problems(place):
         "test_images": None,
         "no_better_than_guessing": False,
         "reason": "",
+        "warnings": [],
         "dataset_name": "",
         "dataset_time": "2022-06-08 20:57:20.868637",
+        "requested_priority": 0,
+        "hidden": False,
+        "note": "",
     }
     assert 'unknown key "epoch"' in content["problems"][0]
+
+
+def test_what_several_seeds_reach_is_said_with_mean_and_spread(place, capsys):
+    (place.folder / "sets" / "long.toml").unlink()
+    (place.folder / "sets" / "short.toml").write_text("epochs = 10\nseeds = [0, 5, 1, 2]\n")
+    runs = place.runs()[:3]
+    entries = {}
+    for run, accuracy in zip(runs, (0.5, 0.75, 1.0), strict=True):
+        (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
+        entries[run.plain_name] = {"state": "analyzed", "run": run.plain_name, "accuracy": accuracy}
+    place.record(constants.TRAINING_RECORD, {run.key: trained(run) for run in runs})
+    place.record(constants.ANALYSIS_RECORD, entries)
+    assert run_queue.main(place.options()) == 0
+    line = "2022-06-08 20:57:20.868637 tiny short: test accuracy 0.750 +- 0.250 (0.500-1.000) over 3 seeds"
+    assert line in capsys.readouterr().out.splitlines()
+    assert run_queue.main([*place.options(), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    names = {"dataset_name": "", "model": "tiny", "hyperparameter_set": "short"}
+    spread = {"count": 3, "mean": 0.75, "deviation": 0.25, "low": 0.5, "high": 1.0}
+    assert content["over_seeds"] == [
+        {
+            "dataset": f"{year}-06-08 20:57:20.868637",
+            **names,
+            "seeds": [0, 5, 1, 2],
+            "test_accuracy": spread if year == 2022 else None,
+        }
+        for year in (2022, 2021)
+    ]
+    assert [row["hyperparameter_set"] for row in content["runs"][:4]] == [
+        f"short__seed{seed}" for seed in (0, 5, 1, 2)
+    ]
+
+
+def test_what_makes_a_runs_figures_mislead_is_in_its_row(place):
+    runs = place.runs()[:3]
+    for run in runs:
+        (place.data / "model_checkpoints" / f"{run.plain_name}.pkl").write_bytes(b"")
+    early, without = ["ended early in epoch 5: NaN"], [run_warnings.NO_VALIDATION]
+    warned = [{"warnings": early}, {"warnings": without, "validated": False}, {"warnings": early}]
+    entries = {run.key: trained(run, **more) for run, more in zip(runs, warned, strict=True)}
+    place.record(constants.TRAINING_RECORD, entries)
+    analyzed = {"state": "analyzed", "run": runs[2].plain_name, "accuracy": 0.875}
+    place.record(constants.ANALYSIS_RECORD, {"digest": analyzed})
+    rows = place.table()[:3]
+    assert [row.cells()[-1] for row in rows] == [
+        "validation accuracy 0.900; ended early in epoch 5: NaN",
+        "no validation: the best epoch is chosen by what it was fitted on",
+        "test accuracy 0.875; ended early in epoch 5: NaN",
+    ]
+    plain = run_table.as_plain(rows)
+    assert [list(row["warnings"]) for row in plain] == [early, without, early]
+    assert plain[1]["validation_accuracy"] is None  # it is of the images that were fitted
 
 
 def test_times_are_said_in_words():

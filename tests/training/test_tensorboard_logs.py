@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.util import tensor_util
 
+from pipeline import event_files
 from pipeline.training import tensorboard_logs
 
 pytestmark = pytest.mark.slow
@@ -49,6 +51,50 @@ def test_the_hparams_tab_gets_its_columns_and_values(tmp_path):
     assert set(content) == {"_hparams_/experiment", "_hparams_/session_start_info"}
     assert b"learning_rate" in content["_hparams_/session_start_info"]
     assert b"validation accuracy" in content["_hparams_/experiment"]
+
+
+def columns_of(logs):
+    """(folder, tag) of each metric that the HPARAMS tab has."""
+    events = EventAccumulator(str(logs))
+    events.Reload()
+    content = events.PluginTagToContent("hparams")["_hparams_/experiment"]
+    said = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
+    return [(one.name.group, one.name.tag) for one in said]
+
+
+@pytest.mark.parametrize("ended_early", [False, True])
+def test_the_hparams_tab_finds_a_value_for_each_of_its_metrics_and_the_state(tmp_path, ended_early):
+    figures = {"loss": 0.5, "accuracy": 0.75, "val_loss": 0.625, "val_accuracy": 0.5}
+    tensorboard_logs.write_hyperparameters(tmp_path, "run", {"epochs": 3})
+    for epoch in range(3):
+        tensorboard_logs.write_epoch(tmp_path, epoch, figures | {"learning_rate": 0.5**epoch})
+    tensorboard_logs.write_end(tmp_path, 2, figures, ended_early)
+    event_files.write_test(tmp_path, {"loss": 0.25, "accuracy": 0.875}, 2)
+    found = {column: curve(tmp_path / column[0], column[1]) for column in columns_of(tmp_path)}
+    assert found["", "best_epoch"] == [(1, 2.0)]
+    assert found["", "best_val_accuracy"] == [(1, 0.5)]
+    assert found["test", "epoch_accuracy"] == [(1, 0.875)]
+    assert found["test", "epoch_loss"] == [(1, 0.25)]
+    assert len(found) == 11
+    assert all(found.values())
+    assert curve(tmp_path / "train", "epoch_learning_rate") == [(0, 1.0), (1, 0.5), (2, 0.25)]
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    end = events.PluginTagToContent("hparams")["_hparams_/session_end_info"]
+    status = plugin_data_pb2.HParamsPluginData.FromString(end).session_end_info.status
+    wanted = api_pb2.STATUS_FAILURE if ended_early else api_pb2.STATUS_SUCCESS
+    assert status == wanted
+
+
+def test_the_test_is_told_once_however_often_it_is_and_only_where_there_are_logs(tmp_path):
+    event_files.write_test(tmp_path / "none", {"accuracy": 0.5}, 1)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    event_files.write_test(tmp_path / "link", {"accuracy": 0.5}, 1)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["elsewhere", "link"]
+    for accuracy in (0.25, 0.5):
+        event_files.write_test(tmp_path, {"accuracy": accuracy, "loss": None}, None)
+    assert curve(tmp_path / "test", "epoch_accuracy") == [(0, 0.5)]
 
 
 def test_a_name_that_no_event_file_can_hold_is_spelled_out(tmp_path):

@@ -1,0 +1,1 @@
+"""What a person asks of runs, as files; knows no training."""

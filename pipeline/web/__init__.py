@@ -1,0 +1,1 @@
+"""The page: puts things in, and shows what the stages write."""

@@ -1,0 +1,81 @@
+"""The page: put pictures in and see what comes out, in a browser.
+
+Reads   data/, models/*.py, hyperparameters/*.toml
+Writes  data/raw_dataset and data/new_images, by way of data/.incoming; hyperparameters/*.toml
+
+    python web_ui.py                    serve it to this machine
+    python web_ui.py --host 0.0.0.0     serve it to others, too, who have the token
+"""
+
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is imported
+
+import argparse
+import sys
+from pathlib import Path
+
+import constants
+from pipeline.stage.terminal import run_script
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    from pipeline.web.server import serve  # takes seconds, for which --help need not wait
+
+    return serve(options)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    folders = (
+        ("--data", constants.DATA, "the data folder (default: data)"),
+        ("--models-folder", constants.MODELS, "where the models are (default: models)"),
+        (
+            "--hyperparameters-folder",
+            constants.HYPERPARAMETERS,
+            "where the hyperparameter sets are (default: hyperparameters)",
+        ),
+    )
+    for name, default, what in folders:
+        add(name, type=Path, default=default, metavar="DIR", help=what)
+    add(
+        "--host",
+        default=constants.WEB_HOST,
+        metavar="ADDRESS",
+        help="the address to serve at; any but this machine's own asks for a token (default: %(default)s)",
+    )
+    add(
+        "--port",
+        type=int,
+        default=constants.WEB_PORT,
+        metavar="NUMBER",
+        help="the port to serve at; 0 takes a free one (default: %(default)s)",
+    )
+    add(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="ask for the token in this file; without one, with --host, a new one is made and printed",
+    )
+    add(
+        "--allow-model-upload",
+        action="store_true",
+        help="let the page put files into models/, which is to let it run code on this machine",
+    )
+    add("--verbose", action="store_true", help="print each request")
+    add("--version", action="version", version=constants.VERSION)
+    options = parser.parse_args(arguments)
+    if not 0 <= options.port < 2**16:
+        parser.error(f"--port is {options.port}, expected a number from 0 to 65535")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
