@@ -7,6 +7,8 @@
 #             ONLY="true_png kill" for these proofs alone
 # make lint   ruff and mypy
 # make bench  measure, beside other tools; half an hour. QUICK=1 or ONLY="product chain" make it shorter
+# make containers-test  build the image, bring all up, drop, kill, take down: needs Docker or podman, root,
+#             hadolint and docker-compose; minutes
 # make docs   write the options into docs/reference.md, as --help says them
 
 PYTHON ?= python3
@@ -69,6 +71,10 @@ benchmarks/.venv/installed: requirements.txt benchmarks/requirements.txt
 	@$(PYTHON) -m venv benchmarks/.venv
 	@benchmarks/.venv/bin/python $(INSTALL) $(^:%=-r %)
 	@touch $@
+
+.PHONY: containers-test
+containers-test:
+	$(PYTHON) deploy/containers_test.py
 
 .PHONY: docs
 docs: .venv/installed

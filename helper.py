@@ -36,7 +36,7 @@ def _opened(path: Path | str, flags: int) -> tuple[int, os.stat_result]:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
         link = error.errno in (errno.ELOOP, errno.ENOENT) and os.path.islink(path)  # noqa: PTH114
-        if link or error.errno in (errno.EISDIR, errno.ENXIO):
+        if link or error.errno in (errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP):
             raise _no_file(path, os.lstat(path).st_mode) from None
         raise
     status = os.fstat(descriptor)

@@ -53,7 +53,7 @@ class Keeper:
         self._events = select.poll()
         self._events.register(self._signals, select.POLLIN)
         if stat.S_ISFIFO(os.fstat(1).st_mode):
-            self._events.register(1, 0)  # tells when nobody reads the other end any more
+            self._events.register(1, select.POLLHUP)  # nobody reads the other end any more
 
     def keep_running(self) -> int:
         """Returns the exit status of the program."""

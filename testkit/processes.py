@@ -78,19 +78,28 @@ class Process:
         return status
 
 
-def until_gone(pid):
+def is_gone(pid: int | str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def until_gone(pid: int | str) -> None:
     until = time.monotonic() + patience()
-    while Path(f"/proc/{pid}").exists():
+    while not is_gone(pid):
         assert time.monotonic() < until, f"process {pid} is still there"
         os.sched_yield()
 
 
 def children(pid):
     """A stage's processes apart: the children of the server among the stage's own children."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        own = file.read().split()
-    return [
-        child
-        for each in own
-        for child in Path(f"/proc/{each}/task/{each}/children").read_text().split()
-    ]
+    return [child for server in own_children(pid) for child in own_children(server)]
+
+
+def own_children(pid: int | str) -> list[str]:
+    if Path("/proc/self").exists():
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
+    return found.stdout.split()

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,7 +27,7 @@ from pipeline.training import training_state, worker
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.run_table import RunTable
 from pipeline.training.scheduler import Scheduler
-from testkit.processes import children, until_gone
+from testkit.processes import children, is_gone, until_gone
 from testkit.raw_datasets import make_raw_dataset
 
 pytestmark = pytest.mark.slow
@@ -549,7 +548,7 @@ def test_stopped_in_the_middle_it_loses_nothing_and_leaves_no_process(workplace,
     assert "stopped; " in stage.lines[-1]
     assert "of 100000 and goes on from there" in stage.lines[-1]
     assert not any("Traceback" in line for line in stage.lines)
-    assert not Path(f"/proc/{child}").exists()
+    assert is_gone(child)
     (workplace / "sets" / "short.toml").write_text("epochs = 1\n")
     assert train(workplace) == 0
     assert len(checkpoints(workplace)) == 1
@@ -684,6 +683,7 @@ def test_a_wrong_setting_is_named_once_and_does_not_stand_in_the_way(workplace, 
     assert len(checkpoints(workplace)) == 1
 
 
+@pytest.mark.linux
 def test_the_stage_itself_does_not_load_tensorflow(workplace, start):
     stage = start("model_training.py", *options(workplace))
     stage.wait_for("trained in")

@@ -84,7 +84,7 @@ def _end_with_the_stage(connection: Connection, folder: Path) -> None:
     The stage, which would remove this process's `folder`, has been killed.
     """
     hang_up = select.poll()
-    hang_up.register(connection.fileno(), 0)
+    hang_up.register(connection.fileno(), select.POLLHUP)  # not POLLIN: others read it
     hang_up.poll()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)

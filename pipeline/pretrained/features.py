@@ -4,6 +4,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -26,9 +27,20 @@ def room_for(frozen: object, count: int, folder: Path) -> np.ndarray:
         return np.empty(shape, np.float32)
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
-        # What is not there yet when it is written to would end the process, without a word.
-        os.posix_fallocate(file.fileno(), 0, size)
+        _fill(file, size)
         return np.memmap(file, np.float32, "r+", shape=shape)
+
+
+def _fill(file: IO[bytes], size: int) -> None:
+    """Make sure of so many bytes on the disk: to write to a map of what is not there yet would end the
+    process, without a word."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    block = bytes(2**20)  # on a Mac, only what was written is sure to be there
+    for start in range(0, size, len(block)):
+        file.write(block[: size - start])
+    file.flush()
 
 
 def of(frozen: object, images: np.ndarray) -> np.ndarray:

@@ -126,6 +126,6 @@ def listen_for_stop(stop_asked: threading.Event) -> None:
 def _hang_up_when_nobody_reads() -> None:
     """A closed terminal kills honcho (`make run`), which then cannot stop the stages it started."""
     output = select.poll()
-    output.register(1, 0)  # asks for nothing but what is always told: the other end is gone
+    output.register(1, select.POLLHUP)  # Linux always tells it, a Mac only where it is asked for
     output.poll()
     os.kill(os.getpid(), signal.SIGHUP)

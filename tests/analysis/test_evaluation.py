@@ -14,7 +14,7 @@ from pipeline.analysis.evaluation import EvaluationError, Evaluator
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.dataset import display_name, load_split
 from testkit.checkpoints import HISTORY, keras, put_checkpoint, tiny_model
-from testkit.processes import children, until_gone
+from testkit.processes import children, is_gone, until_gone
 
 pytestmark = pytest.mark.slow
 
@@ -178,14 +178,14 @@ def test_nothing_is_left_of_a_process(data, dataset, test_split, evaluator):
     evaluate(evaluator, path, test_split)
     pid, folder = evaluator._worker.process.pid, Path(evaluator._worker._folder.name)
     assert folder.parent == Path(tempfile.gettempdir())
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    descriptors = len(list(Path("/dev/fd").iterdir()))
     evaluator.forget()
     assert not folder.exists()
-    assert not Path(f"/proc/{pid}").exists()
+    assert is_gone(pid)
     for _ in range(2):
         evaluate(evaluator, path, test_split)
         evaluator.forget()
-    assert len(list(Path("/proc/self/fd").iterdir())) < descriptors
+    assert len(list(Path("/dev/fd").iterdir())) < descriptors
 
 
 def test_the_process_ends_with_a_killed_stage_even_while_it_hangs(data, dataset, start):

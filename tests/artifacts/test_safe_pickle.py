@@ -621,6 +621,7 @@ HARMLESS = {
 }
 
 
+@pytest.mark.linux
 def test_a_pickle_that_claims_absurd_sizes_takes_next_to_no_memory():
     pickles = [whole(content) for content in (*CLAIMS.values(), *HARMLESS.values())]
     pickles.append(lists_of_lists(100))

@@ -144,7 +144,7 @@ def test_too_many_open_files_end_the_reading_and_no_more(folder):
 
 
 def left_open() -> tuple[list, list]:
-    return threading.enumerate(), list(Path("/proc/self/fd").iterdir())
+    return threading.enumerate(), list(Path("/dev/fd").iterdir())
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, ZeroDivisionError])
@@ -203,6 +203,7 @@ def reading(folder):
     process.stdout.close()
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_if_this_process_is_killed_the_others_end_without_a_word(reading, number):
     children = Path(f"/proc/{reading.pid}/task/{reading.pid}/children").read_text().split()

@@ -233,6 +233,7 @@ def test_a_small_disk_is_measured_in_its_blocks(tmp_path, into, monkeypatch):
     unpack(dropped(tmp_path, ".zip", zip_of(files(*"12345678"))), into)
 
 
+@pytest.mark.linux
 def test_a_tar_takes_no_more_memory_than_a_chunk(tmp_path, into):
     """The headers and the content, at 16 and 64 MB; what a process has at the most is what counts."""
     entries = [("a.png", "file", bytes(2**24))]

@@ -387,6 +387,7 @@ def test_augmentation_depends_on_seed_and_epoch_alone():
     assert not np.array_equal(augmented(2, **settings), augmented(3, **settings))
 
 
+@pytest.mark.linux
 def test_half_precision_is_chosen_only_where_the_processor_computes_in_it():
     flags = Path("/proc/cpuinfo").read_text()
     expected = "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"

@@ -122,6 +122,7 @@ def test_what_was_written_after_the_last_kept_epoch_is_taken_back(tmp_path):
         assert points == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 0.25), (4, 0.25)]
 
 
+@pytest.mark.linux
 def test_what_was_written_is_flushed_to_the_disk_with_its_name(tmp_path, monkeypatch):
     flushed = []
     descriptors = Path("/proc/self/fd")
