@@ -16,13 +16,13 @@ import constants
 from helper import UserError
 from pipeline.stage.log_lines import log, start_logging
 from pipeline.stage.process import STOPS
-from pipeline.web import frame, now_page
+from pipeline.web import frame, now_page, runs_page
 from pipeline.web.access import Access, bracketed
 from pipeline.web.guard import Guard
 from pipeline.web.web_site import Site
 
 # Each hangs its pages and routes into the app.
-PAGES = (frame, now_page)
+PAGES = (frame, now_page, runs_page)
 GRACE = 1  # seconds that requests get to end when the page is stopped
 
 
