@@ -161,3 +161,4 @@ PREDICTED_BYTES = 2**28  # of pixels that are read before a model sees them
 # The page.
 WEB_HOST, WEB_PORT = "127.0.0.1", 8080
 MOST_WEBSOCKET_BYTES = 2**20  # of a message, more than NiceGUI's own limit
+INCOMING_KEPT = 7 * 86_400.0  # seconds, that an upload is kept that nobody goes on with

@@ -790,6 +790,7 @@ def test_what_is_asked_of_a_running_stage_is_done(workplace, start, capsys):
     stage.wait_for("__b: paused after epoch")
     stage.wait_for("__c: epoch 1 of")
     assert ask(workplace, "--cancel", names["b"], names["c"]) == 0
+    stage.wait_for("__c: cancelled, as asked")
     stage.wait_for("__c: cancelled")
     states = {row.hyperparameter_set: row.state for row in rows(workplace)}
     assert states == {"a": "trained", "b": "cancelled", "c": "cancelled"}
@@ -829,7 +830,7 @@ def test_what_is_asked_where_no_stage_runs_is_done_at_once(workplace, capsys):
     ask(workplace)
     assert "(1 hidden; --all shows them)" in capsys.readouterr().out
     ask(workplace, "--all")
-    assert 'cancelled  3/0       0/2           "a line"' in capsys.readouterr().out
+    assert 'short cancelled 3/0 0/2 "a line"' in " ".join(capsys.readouterr().out.split())
     assert train(workplace) == 0
     assert checkpoints(workplace) == []
     assert ask(workplace, "--retry", row.name) == 0

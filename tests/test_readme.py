@@ -243,11 +243,13 @@ def test_the_example_model_builds(tmp_path):
 
 
 def test_the_table_of_settings_is_that_of_the_program():
-    from pipeline.artifacts.hyperparameters import SETTINGS
+    from pipeline.artifacts.hyperparameters import MEANINGS, SETTINGS
 
     page = (ROOT / "hyperparameters" / "README.md").read_text()
     rows = re.findall(r"^\| `([a-z_.]+)` \|.*\| `?([^|`]+)`? \|$", page, re.MULTILINE)
     assert dict(rows) == {key: str(setting.default) for key, setting in SETTINGS.items()}
+    meanings = re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|", page, re.MULTILINE)
+    assert dict(meanings) == MEANINGS
 
 
 def test_the_data_page_names_each_folder_and_record():

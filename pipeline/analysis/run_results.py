@@ -70,6 +70,7 @@ def results_of(task: Task, test: dict[str, np.ndarray], evaluation: Evaluation) 
         **metrics.score(probabilities, test["label"], names),
         **_calibrated(probabilities, test["label"], trained),
         "validation_accuracy": _at_best(evaluation.history, trained.get("best_epoch")),
+        "history": _finite(evaluation.history),
         "right": _as_bits(probabilities.argmax(1) == test["label"]),
         "trained": trained,
         "dataset_warnings": described.warnings,
@@ -93,6 +94,14 @@ def _calibrated(probabilities: np.ndarray, labels: np.ndarray, trained: dict) ->
         return {}
     error = metrics.calibration_error(tempered(probabilities, temperature), labels)
     return {"temperature": temperature, "calibration_error_with_temperature": error}
+
+
+def _finite(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
+    """As JSON can hold it."""
+    return {
+        name: [float(value) if np.isfinite(value) else None for value in values]
+        for name, values in history.items()
+    }
 
 
 def _at_best(history: dict[str, list[float]], epoch: int | None) -> float | None:

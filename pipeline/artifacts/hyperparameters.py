@@ -121,6 +121,29 @@ SETTINGS: dict[str, Setting] = {
     KEYS[setting.name]: setting.metadata["setting"] for setting in fields(Settings)
 }
 
+# What each setting is, for people: hyperparameters/README.md and the page's form say it.
+MEANINGS = {
+    "epochs": "how often each training image is seen",
+    "batch_size": "images per step",
+    "optimizer": "Keras's optimizer; `sgd` with Nesterov momentum 0.9",
+    "learning_rate": "the rate, or its highest value in a schedule",
+    "learning_rate_schedule": "`cosine`: up over the first tenth of all steps, then down to 0",
+    "augmentation.flip": "mirror training images at random",
+    "augmentation.shift": "move training images at random by up to this part of their width and height",
+    "augmentation.crop": "cut off up to this part of the width and of the height at random, and enlarge the"
+    " rest",
+    "label_smoothing": "share of the target given to all classes alike; makes the loss larger, not the"
+    " accuracy smaller",
+    "weight_decay": "Keras's decoupled weight decay",
+    "class_weight": "`balanced`: in the loss, all classes count alike, however many images each has",
+    "validation_split": "part of train that is held out, from each class the same part and at least"
+    " one image; not used where the dataset has a validation part of its own",
+    "early_stopping_patience": "stop after this many epochs without a lower validation loss; 0: never",
+    "precision": "`auto`: half precision where the hardware computes in it",
+    "seed": "of everything that is drawn",
+    "priority": "a higher one is trained earlier",
+}
+
 
 def read_hyperparameters(path: Path) -> dict[str, Settings]:
     """The settings of the set in `path`: one, or one for each of its `seeds`.

@@ -94,6 +94,7 @@ class StageCard:
     def show(self, health: Health, names: dict[str, str]) -> bool:
         self.state.show(health.state)
         self.doing.text = doing_in_words(health)
+        self.doing.set_visibility(not health.tasks)  # which say the same
         return self.tasks.show(
             {task.run: (names.get(task.run, task.run), task) for task in health.tasks}
         )

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,15 +14,15 @@ from nicegui import ui
 
 import constants
 from helper import UserError
+from pipeline.access.entry import Access, bracketed
+from pipeline.access.guard import Guard
 from pipeline.stage.log_lines import log, start_logging
 from pipeline.stage.process import STOPS
-from pipeline.web import frame, now_page
-from pipeline.web.access import Access, bracketed
-from pipeline.web.guard import Guard
+from pipeline.web import frame, now_page, put_in_page, run_page, runs_page, uploads_api
 from pipeline.web.web_site import Site
 
 # Each hangs its pages and routes into the app.
-PAGES = (frame, now_page)
+PAGES = (frame, now_page, put_in_page, run_page, runs_page, uploads_api)
 GRACE = 1  # seconds that requests get to end when the page is stopped
 
 
@@ -87,11 +87,12 @@ def routes(site: Site) -> FastAPI:
 
     @asynccontextmanager
     async def looking(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(site.live.keep_looking())
+        work = (site.live.keep_looking(), uploads_api.keep_removing_stale(app.state.incoming))
+        tasks = [asyncio.create_task(one) for one in work]
         yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     app = FastAPI(lifespan=looking, openapi_url=None, docs_url=None, redoc_url=None)
     for page in PAGES:

@@ -4,8 +4,8 @@ import http.client
 
 import pytest
 
-from pipeline.web.access import Access
-from pipeline.web.guard import Guard
+from pipeline.access.entry import Access
+from pipeline.access.guard import Guard
 from pipeline.web.server import build
 from pipeline.web.web_site import Site
 from testkit.processes import Process

@@ -4,8 +4,8 @@ import pytest
 
 import constants
 from helper import UserError
-from pipeline.web.access import COOKIE, Access
-from pipeline.web.guard import Guard
+from pipeline.access.entry import COOKIE, Access
+from pipeline.access.guard import Guard
 from testkit.web import FOREIGN, HOST, METHODS, ORIGIN, OURS, Recorder, ask, status_of
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import constants
-from pipeline.web.access import ENTER, MOST_FORM_BYTES, Access
+from pipeline.access.entry import ENTER, MOST_FORM_BYTES, Access
 
 Headers = list[tuple[bytes, bytes]]
 
