@@ -231,8 +231,8 @@ WHAT_GOES_WRONG = (
     _mutant(
         "a checkpoint that is there is not trained again",
         "pipeline/training/scheduler.py",
-        "elif run.key not in busy and not self.record.adopt(run):",
-        "elif run.key not in busy:",
+        "                run.key not in busy and not self.record.adopt(run) and not self.requests.cancel(run)",
+        "                run.key not in busy and not self.requests.cancel(run)",
         "kill",
     ),
     _mutant(
@@ -245,7 +245,7 @@ WHAT_GOES_WRONG = (
     _mutant(
         "a training goes on from what it kept",
         "pipeline/training/worker.py",
-        "        fit.restore(state)\n",
+        "        phased.restore(state)\n",
         "        return False\n",
         "killed_training",
     ),
@@ -408,7 +408,7 @@ WHAT_IS_LET_IN = (
     _mutant(
         "what is no file is said to be none",
         "helper.py",
-        "        if link or error.errno in (errno.EISDIR, errno.ENXIO):\n",
+        "        if link or error.errno in (errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP):\n",
         "        if False:\n",
         "only_files",
     ),

@@ -244,17 +244,21 @@ class TrainingJob:
         self.report(event="trained", seconds=run["seconds"], ended_early=early, **metrics)
 
     def keep_writing(self, action: Callable[[], object]) -> None:
-        """A full disk makes a training wait, not fail; a folder with a file's name would do so for ever."""
+        until_written(action, lambda text: self.report(event="trouble", text=text))
 
-        def attempt() -> None:
-            try:
-                action()
-            except OSError as error:
-                if is_in_the_way(error):
-                    raise UserError(f"{disk_trouble(error)}, and use --retry-failed.") from None
-                raise
 
-        retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
+def until_written(action: Callable[[], object], tell: Callable[[str], None]) -> None:
+    """A full disk makes a training wait, not fail; a folder with a file's name would do so for ever."""
+
+    def attempt() -> None:
+        try:
+            action()
+        except OSError as error:
+            if is_in_the_way(error):
+                raise UserError(f"{disk_trouble(error)}, and use --retry-failed.") from None
+            raise
+
+    retry_until_disk_works(attempt, tell)
 
 
 def data_of(
