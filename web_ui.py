@@ -54,9 +54,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add(
         "--port",
         type=int,
-        default=constants.WEB_PORT,
         metavar="NUMBER",
-        help="the port to serve at; 0 takes a free one (default: %(default)s)",
+        help=f"the port to serve at; 0 takes any (default: {constants.WEB_PORT}, or the next that is free)",
     )
     add(
         "--token-file",
@@ -72,7 +71,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--verbose", action="store_true", help="print each request")
     add("--version", action="version", version=constants.VERSION)
     options = parser.parse_args(arguments)
-    if not 0 <= options.port < 2**16:
+    if options.port is not None and not 0 <= options.port < 2**16:
         parser.error(f"--port is {options.port}, expected a number from 0 to 65535")
     return options
 

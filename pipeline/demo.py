@@ -119,7 +119,8 @@ Right on {report.accuracy:.1%} of {report.test_images} test images that the mode
   all runs      {shown(results / "leaderboard.png")}
   TensorBoard   .venv/bin/tensorboard --logdir {shown(checkpoints)}
 
-Next: make run, which trains the other models and sets, and drop a folder of your own into
+Next: make run, which trains the other models and sets, and open the page at
+http://{constants.WEB_HOST}:{constants.WEB_PORT}/ to put in a folder of your own; or drop one into
 {shown(DATA.raw_datasets)}."""
     )
 

@@ -41,6 +41,7 @@ PROOFS = (
     "pickle_code",
     "bad_checkpoints",
     "fuzz",
+    "page",
     # How a stage lives
     "one_process",
     "stops",

@@ -872,4 +872,72 @@ HOW_A_STAGE_LIVES = (
         "long_life",
     ),
 )
-MUTANTS = (*WHAT_IS_DROPPED_IN, *WHAT_GOES_WRONG, *WHAT_IS_LET_IN, *HOW_A_STAGE_LIVES)
+WHO_MAY_USE_THE_PAGE = (
+    _mutant(
+        "only its own names lead to the page",
+        "pipeline/access/guard.py",
+        " or not self.access.is_name(parts[1]):",
+        ":",
+        "page",
+    ),
+    _mutant(
+        "no other page sends a request",
+        "pipeline/access/guard.py",
+        '        if any(origin not in (f"http://{host}", f"https://{host}") for origin in origins):\n',
+        "        if False:\n",
+        "page",
+    ),
+    _mutant(
+        "who changes something says which page it is",
+        "pipeline/access/guard.py",
+        "        if method not in READS and not origins:\n",
+        "        if False:\n",
+        "page",
+    ),
+    _mutant(
+        "nothing in another page is asked for here",
+        "pipeline/access/guard.py",
+        'if site and site[0] not in ("same-origin", "none") and not is_link:',
+        "if False:",
+        "page",
+    ),
+    _mutant(
+        "a websocket is looked at as a request is",
+        "pipeline/access/guard.py",
+        "        elif reason or not (self.is_known(scope) or is_request):\n",
+        "        elif False:\n",
+        "page",
+    ),
+    _mutant(
+        "nobody enters without the token's cookie",
+        "pipeline/access/entry.py",
+        "return sent is not None and same(sent.value, self.proof())",
+        "return True",
+        "page",
+    ),
+    _mutant(
+        "the bytes that come are counted",
+        "pipeline/uploads/incoming.py",
+        "                    if start > size:\n",
+        "                    if False:\n",
+        "page",
+    ),
+    _mutant(
+        "a path that comes is looked at like an archive's",
+        "pipeline/uploads/incoming.py",
+        "checked = [(names.check(Member(path, FILE, size)), size) for path, size in files]",
+        'checked = [(path, size) for path, size in files if names.check(Member("a", FILE, size))]',
+        "page",
+    ),
+    _mutant(
+        "nothing is put over another",
+        "pipeline/uploads/incoming.py",
+        "            target.mkdir()  # the name is ours now, or there was one\n",
+        "",
+        "page",
+    ),
+)
+MUTANTS = (
+    *(*WHAT_IS_DROPPED_IN, *WHAT_GOES_WRONG, *WHAT_IS_LET_IN, *HOW_A_STAGE_LIVES),
+    *WHO_MAY_USE_THE_PAGE,
+)

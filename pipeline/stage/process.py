@@ -119,6 +119,11 @@ def listen_for_stop(stop_asked: threading.Event) -> None:
         # ignores SIGHUP, as nohup does, wants it to go on without a terminal.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop)
+    watch_for_readers()
+
+
+def watch_for_readers() -> None:
+    """From here on, a SIGHUP comes when nobody reads the output any more, if that is a pipe."""
     if stat.S_ISFIFO(os.fstat(1).st_mode):
         threading.Thread(target=_hang_up_when_nobody_reads, daemon=True).start()
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -17,12 +18,13 @@ from helper import UserError
 from pipeline.access.entry import Access, bracketed
 from pipeline.access.guard import Guard
 from pipeline.stage.log_lines import log, start_logging
-from pipeline.stage.process import STOPS
+from pipeline.stage.process import STOPS, watch_for_readers
 from pipeline.web import frame, now_page, put_in_page, run_page, runs_page, uploads_api
 from pipeline.web.web_site import Site
 
 # Each hangs its pages and routes into the app.
 PAGES = (frame, now_page, put_in_page, run_page, runs_page, uploads_api)
+PORTS_TRIED = 20
 GRACE = 1  # seconds that requests get to end when the page is stopped
 
 
@@ -68,6 +70,7 @@ def run(guard: Guard, opened: socket.socket, options: argparse.Namespace) -> Non
     for number in STOPS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
             signal.signal(number, stop)
+    watch_for_readers()
     port = opened.getsockname()[1]
     log.info("the page is at %s", address_of(options.host, port))
     if guard.access.token and not options.token_file:
@@ -100,20 +103,30 @@ def routes(site: Site) -> FastAPI:
     return app
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket at this address.
+def listen(host: str, port: int | None) -> socket.socket:
+    """A socket at this address; without a port, at the first one from the default on that is free.
 
     Raises:
         UserError: nobody can listen there.
     """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, where = found[0]
-        return socket.create_server(where[:2], family=family)
-    except OSError as error:
-        cure = "Stop what serves there, or choose another with --port." if port else "See --host."
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise UserError(f"cannot serve at {host}, port {port}: {reason}. {cure}") from None
+    first, count = (constants.WEB_PORT, PORTS_TRIED) if port is None else (port, 1)
+    for number in range(first, first + count):
+        try:
+            return opened_at(host, number)
+        except OSError as error:
+            trouble = error
+            if error.errno != errno.EADDRINUSE:
+                break
+    cure = "Stop what serves there, or choose another with --port." if port else "See --host."
+    known = trouble.errno is not None and trouble.errno > 0
+    reason = os.strerror(trouble.errno or 0) if known else trouble.strerror
+    raise UserError(f"cannot serve at {host}, port {number}: {reason}. {cure}")
+
+
+def opened_at(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, where = found[0]
+    return socket.create_server(where[:2], family=family)
 
 
 def address_of(host: str, port: int) -> str:

@@ -116,7 +116,7 @@ def make_run(data, tmp_path, start):
     )
     with open(tmp_path / "pipe") as pipe:
         run = MakeRun(honcho, pipe)
-        for _ in range(2 * len([*STAGES, TENSORBOARD])):  # each, and what keeps it running
+        for _ in range(2 * len([*STAGES, WEB, TENSORBOARD])):  # each, and what keeps it running
             run.read_next()
         yield run
     for number in run.numbers.values():
@@ -143,6 +143,7 @@ class MakeRun:
 
 SCRIPTS = ("data_ingestion", "model_training", "model_analysis", "model_prediction")
 STAGES = [f"python {name}.py" for name in SCRIPTS]
+WEB = "python web_ui.py"
 TENSORBOARD = "tensorboard --logdir data/model_checkpoints"
 
 
@@ -155,12 +156,16 @@ def test_closing_the_terminal_of_make_run_leaves_nothing_running(make_run):
 def test_what_is_killed_under_make_run_is_started_again(make_run, data):
     honcho, numbers = make_run.honcho, dict(make_run.numbers)
     assert sorted(numbers) == sorted(
-        [*STAGES, TENSORBOARD]
-        + [f"python -m pipeline.keep_running {command}" for command in [*STAGES, TENSORBOARD]]
+        [*STAGES, WEB, TENSORBOARD]
+        + [f"python -m pipeline.keep_running {name}" for name in [*STAGES, WEB, TENSORBOARD]]
     )
-    for _ in STAGES:  # one that is still being imported ends without a word
-        honcho.wait_for("| watching")
-    for command in (*STAGES, TENSORBOARD):
+    left = [*["| watching"] * len(STAGES), "| the page is at http://127.0.0.1:"]
+    while left:  # one that is still being imported ends without a word
+        line = honcho.wait_for("| ")
+        left = [said for said in left if said not in line] + [
+            said for said in left if said in line
+        ][1:]
+    for command in (*STAGES, WEB, TENSORBOARD):
         make_run.kill(command)
         name = command.split()[command.startswith("python")]
         reason = "was ended by SIGKILL, often for want of memory"
@@ -168,13 +173,13 @@ def test_what_is_killed_under_make_run_is_started_again(make_run, data):
         assert line.endswith(f" | {name} {reason}; starting it again in 1 s")
         assert make_run.read_next() == command
         assert make_run.numbers[command] != numbers[command]
-        if command in STAGES:
-            honcho.wait_for("| watching")
+        if command != TENSORBOARD:
+            honcho.wait_for("| the page is at" if command == WEB else "| watching")
     make_raw_dataset(data / "raw_dataset" / "colours")
     honcho.wait_for("ingested as dataset")
     honcho.end(signal.SIGINT)
     stopped = [line.split()[1] for line in honcho.lines if line.endswith("| stopped")]
-    assert sorted(stopped) == ["analysis.1", "ingestion.1", "prediction.1", "training.1"]
+    assert sorted(stopped) == ["analysis.1", "ingestion.1", "prediction.1", "training.1", "web.1"]
     assert make_run.pipe.read() == ""
 
 

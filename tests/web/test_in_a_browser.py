@@ -1,6 +1,7 @@
 """The page in a real browser."""
 
 import pytest
+from PIL import Image
 
 from pipeline.stage.lock import StageLock
 from pipeline.stage.status import Status, Task
@@ -41,7 +42,7 @@ def page(browser, address):
     context.set_default_timeout(1000 * patience(8))
     page = context.new_page()
     wrong, asked = [], []
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda said: wrong.append(said.text) if is_fault(said) else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
@@ -50,6 +51,11 @@ def page(browser, address):
     context.close()
     assert wrong == []
     assert [url for url in asked if not url.startswith((address, "data:", "blob:", "ws"))] == []
+
+
+def is_fault(said):
+    """That a name is taken is an answer like others, which the browser counts as an error."""
+    return said.type == "error" and "status of 409" not in said.text
 
 
 def test_with_nothing_there_it_says_what_to_do_next(page):
@@ -101,3 +107,62 @@ def test_the_colours_are_remembered(page):
     page.get_by_label("Colours").select_option("dark")
     page.reload()
     page.locator("body.body--dark").wait_for()
+
+
+@pytest.fixture
+def pets(tmp_path):
+    for name in ("cats", HOSTILE.replace("/", "")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(15):
+            colour = (10 * number, 0, 100)
+            Image.new("RGB", (8, 8), colour).save(tmp_path / "pets" / name / f"{number}.png")
+    return tmp_path / "pets"
+
+
+def test_a_folder_is_put_in(page, address, data, pets):
+    page.goto(f"{address}put-in")
+    page.locator("input[webkitdirectory]").set_input_files(pets)
+    page.get_by_text("Understood as class folders: 30 images (30 train).").wait_for()
+    page.get_by_text(f"2 classes: {HOSTILE} (15), cats (15)").or_(
+        page.get_by_text(f"2 classes: cats (15), {HOSTILE} (15)")
+    ).wait_for()
+    assert list((data / "raw_dataset").iterdir()) == []
+    page.get_by_role("button", name="Put it in", exact=True).click()
+    page.get_by_text("raw_dataset/pets is put in.").wait_for()
+    names = {path.relative_to(pets) for path in pets.rglob("*.png")}
+    put = data / "raw_dataset" / "pets"
+    assert {path.relative_to(put) for path in put.rglob("*.png")} == names
+    # The name is taken now: another one is asked for, and what was dropped is not dropped again.
+    page.locator("input[webkitdirectory]").set_input_files(pets)
+    page.get_by_text("raw_dataset/pets is there already. Give it another name.").wait_for()
+    page.get_by_label("Name", exact=True).fill("pets two")
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Put it in", exact=True).click()
+    page.get_by_text("raw_dataset/pets two is put in.").wait_for()
+    assert page.evaluate("window.hit") is None
+
+
+def test_what_is_wrong_with_a_folder_is_said_before_it_is_put_in(page, address, data, pets):
+    (pets / "cats" / "more").mkdir()
+    for path in (pets / HOSTILE).iterdir():
+        path.rename(pets / "cats" / "more" / path.name)
+    page.goto(f"{address}put-in")
+    page.locator("input[webkitdirectory]").set_input_files(pets)
+    page.get_by_text("✗ problem").wait_for()
+    page.get_by_text("Give each class a folder of its own, at least two.").wait_for()
+    assert page.get_by_role("button", name="Put it in", exact=True).count() == 0
+    page.get_by_role("button", name="Do not put it in").click()
+    page.get_by_text("pets: removed.").wait_for()
+    assert list((data / ".incoming").iterdir()) == []
+
+
+def test_a_set_is_written_as_it_is_shown(page, address, tmp_path):
+    page.goto(f"{address}put-in")
+    page.get_by_label("name", exact=True).fill("mine")
+    page.get_by_label("epochs", exact=True).fill("3")
+    page.get_by_text("epochs = 3").wait_for()
+    page.get_by_role("button", name="Write it").click()
+    page.get_by_text("mine.toml is written.").wait_for()
+    assert "epochs = 3\n" in (tmp_path / "hyperparameters" / "mine.toml").read_text()
+    page.get_by_role("button", name="Write it").click()
+    page.get_by_text("mine.toml is there already. Give it another name.").wait_for()
