@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,13 +20,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "ml-ops-pipeline-test"
 STAGES = ("ingestion", "training", "analysis", "prediction")
-SERVICES = (*STAGES, "tensorboard")
+SERVICES = (*STAGES, "page", "tensorboard")
 ACCOUNT = 1000  # as compose.yaml has it by default
 PATIENCE = 600.0  # seconds for each thing that is waited for
 LONG_SET = "epochs = 10\nbatch_size = 32\nearly_stopping_patience = 10\n"
@@ -119,12 +123,16 @@ class Trial:
             made.mkdir()
             os.chown(made, ACCOUNT, ACCOUNT)
         shutil.copy(ROOT / "hyperparameters" / "quick.toml", self.sets)
+        self.token = folder / "page_token"
+        self.token.write_text(secrets.token_urlsafe() + "\n")
         self.environment = {
             "ACCOUNT": f"{ACCOUNT}:{ACCOUNT}",
             "DATA": str(self.data),
             "MODELS": str(folder / "models"),
             "HYPERPARAMETERS": str(self.sets),
             "TENSORBOARD_PORT": str(free_port()),
+            "PAGE_PORT": str(free_port()),
+            "PAGE_TOKEN": str(self.token),
         }
         self.image = json.loads(
             output_of("docker-compose", "-f", "compose.yaml", "config", "--format", "json")
@@ -140,6 +148,7 @@ class Trial:
             self.drop("digits", 300)
             self.wait_for_pictures(1)
             self.limits()
+            self.enter_the_page()
             self.kill_each()
             self.down_and_up()
         except BaseException:
@@ -231,6 +240,23 @@ class Trial:
         if said.stdout.split(maxsplit=4) != [str(ACCOUNT), "True", "True", "True", "['lo']\n"]:
             raise Failed(f"training is not confined as it should be: {said.stdout}{said.stderr}")
         say("training: not root, no network, read-only but for its data, knows its 4 GiB of memory")
+
+    def enter_the_page(self) -> None:
+        """From outside of the containers: it shows nothing without the token, and its cookie with it."""
+        address = f"http://localhost:{self.environment['PAGE_PORT']}"
+
+        def entered(token: str) -> bool:
+            form = urllib.parse.urlencode({"token": token}).encode()
+            asked = urllib.request.Request(f"{address}/enter", form, {"Origin": address})
+            opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+            try:
+                return opener.open(asked).geturl() == f"{address}/"
+            except urllib.error.HTTPError:
+                return False
+
+        if entered("wrong" * 8) or not entered(self.token.read_text().strip()):
+            raise Failed(f"the page does not let in who has the token alone:\n{self.log('page')}")
+        say("the page lets in who has the token alone")
 
     def kill_each(self) -> None:
         """`kill -9` of each container's first process while a run is trained."""

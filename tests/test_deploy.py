@@ -119,6 +119,17 @@ def test_each_container_is_started_again_and_confined(name):
         assert port.startswith("127.0.0.1:")
 
 
+def test_the_page_asks_for_a_token_that_is_a_file():
+    service = SERVICES["page"]
+    token = "/run/secrets/page_token"
+    assert service["command"] == ["python", "web_ui.py", "--host", "0.0.0.0", "--token-file", token]
+    assert service["secrets"] == list(COMPOSE["secrets"]) == ["page_token"]
+    [container] = deployments()["page"]["containers"]
+    assert f"--token-file={token}" in container["command"]
+    assert "--token-file %d/page_token" in (UNITS / "ml-ops-pipeline-page.service").read_text()
+    assert "/page_token" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 def test_training_has_a_limit_of_memory_and_a_twin_for_gpus():
     assert SERVICES["training"]["mem_limit"]
     twin = SERVICES["training-gpu"]
