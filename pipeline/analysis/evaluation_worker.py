@@ -24,8 +24,9 @@ import numpy as np
 
 from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.checkpoint import load_checkpoint, run_in
+from pipeline.artifacts.checkpoint import known_in, load_checkpoint, run_in
 from pipeline.stage import child_processes
+from pipeline.statistics import novelty
 from pipeline.training import fitting
 
 
@@ -47,7 +48,7 @@ def main(checkpoint: Path, log_file: Path, memory: int, connection: Connection) 
         content = load_checkpoint(checkpoint)
         report(event="loaded", history=content["history"], run=run_in(content))
         while True:
-            _predict(content["model"], shown(checkpoint), connection, report)
+            _predict(content, shown(checkpoint), connection, report)
     except EOFError:  # the stage is gone
         shutil.rmtree(log_file.parent, ignore_errors=True)
     except UserError as error:
@@ -99,8 +100,8 @@ def _data_size() -> int:
     return int(pages) * resource.getpagesize()
 
 
-def _predict(model: object, name: str, connection: Connection, report: Callable[..., None]) -> None:
-    """Receive images and send the class probabilities for them, or why `model` does not fit them.
+def _predict(content: dict, name: str, connection: Connection, report: Callable[..., None]) -> None:
+    """Receive images and send the class probabilities for them, or why the model does not fit them.
 
     Raises:
         EOFError: the stage asks for nothing more.
@@ -116,9 +117,21 @@ def _predict(model: object, name: str, connection: Connection, report: Callable[
     split = {"img": images, "class": np.broadcast_to(np.float32(0), (len(images), classes))}
     try:
         probabilities = fitting.predict(
-            model, split, name, lambda count: report(event="progress", count=count)
+            content["model"], split, name, lambda count: report(event="progress", count=count)
         )
     except UserError as error:
         return report(event="refused", reason=str(error))
-    report(event="predicted")
+    report(event="predicted", unlike=_unlike(content, images) if request.get("unlike") else [])
     return connection.send_bytes(np.ascontiguousarray(probabilities))
+
+
+def _unlike(content: dict, images: np.ndarray) -> list[bool]:
+    """Of each image whether it is unlike all that the model was trained on; none where that is not known."""
+    known = known_in(content)
+    if known is None:
+        return []
+    features, usual = known
+    found = fitting.features(content["model"], images)
+    if found is None or found.shape[1] != features.shape[1]:
+        return []
+    return (novelty.distances(novelty.normalized(found), features) > usual).tolist()
