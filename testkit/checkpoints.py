@@ -25,13 +25,17 @@ HISTORY = {
 }
 
 
-def put_checkpoint(data, name, dataset, run=None, **keywords):
-    """What training leaves behind: a checkpoint and its description."""
+def put_checkpoint(data, name, dataset, run=None, known=None, **keywords):
+    """What training leaves behind: a checkpoint and its description.
+
+    `known` is what tells images that are unlike all that it was trained on.
+    """
     path = data / "model_checkpoints" / f"{name}.pkl"
     digest = sha256_of(data / "dataset" / f"{dataset}.pkl")
     described = {"dataset": dataset, "dataset_sha256": digest, "best_epoch": 2}
     run = {**described, "settings": {"epochs": 2}, **(run or {})}
     content = {"model": tiny_model(**keywords), "history": HISTORY, "run": run}
+    content |= {"known": known} if known else {}
     safe_pickle.publish(path, content, {"run": run})
     return path
 

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import constants
 import data_ingestion
 import model_analysis
 import model_prediction
+from pipeline.analysis import drawing
 from pipeline.artifacts.dataset import display_name
 from pipeline.artifacts.metadata import CheckpointDescription, read_json
+from pipeline.statistics import novelty
 from testkit.checkpoints import put_checkpoint
+from testkit.pictures import has_colour
 
 pytestmark = pytest.mark.slow
 
@@ -144,6 +148,49 @@ def test_the_confidence_is_that_with_the_temperature_of_the_run(data, dataset, n
         ratio = float(plain["confidence"]) / float(plain["second_confidence"])
         changed = float(calibrated["confidence"]) / float(calibrated["second_confidence"])
         assert changed == pytest.approx(ratio**0.5, rel=1e-3)
+
+
+@pytest.fixture
+def some_strange(data, dataset, new):
+    """Test images of the dataset and two of noise; and what a checkpoint knows of its training images."""
+    shutil.copytree(data / "raw_dataset" / "colours" / "test", new / "some")
+    draw = np.random.default_rng(0)
+    for name in ("strange.png", "weird.png"):
+        noise = draw.integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(noise).save(new / "some" / name)
+    with open(data / "dataset" / f"{dataset}.pkl", "rb") as file:
+        images = {split: part["img"] for split, part in pickle.load(file).items()}
+    flat = {split: each.reshape(len(each), -1) / 255 for split, each in images.items()}
+    known, others = (novelty.normalized(flat[split]) for split in ("train", "test"))
+    usual = float(novelty.distances(others, known).max())
+    return {"features": known, "usual_distance": usual + 1e-4}
+
+
+def test_images_unlike_all_training_images_are_marked(
+    data, dataset, new, some_strange, capsys, monkeypatch
+):
+    put_checkpoint(data, dataset, dataset, RUN, some_strange)
+    assert predict(data) == 0
+    marked = {row["file"]: row["unlike_training"] for row in rows(data, "some")}
+    assert sorted(marked.values()) == ["no"] * 15 + ["yes"] * 2
+    assert (marked["strange.png"], marked["weird.png"]) == ("yes", "yes")
+    assert described(data, "some")["unlike_training"] == 2
+    sheet = (data / "predictions" / "some.png").read_bytes()
+    assert has_colour(sheet, drawing.RED)
+    capsys.readouterr()
+    monkeypatch.setattr(constants, "PREDICTED_BYTES", 4 * 32 * 32 * 3)  # in parts of four images
+    assert model_prediction.main([f"--data={data}", str(new / "some")]) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    hint = "unlike all training images: perhaps none of these classes"
+    hinted = [line.split()[0].rpartition("/")[2] for line in lines if line.endswith(hint)]
+    assert hinted == ["strange.png", "weird.png"]
+
+
+@pytest.mark.parametrize("known", [None, {"features": "all", "usual_distance": 1.0}, {}])
+def test_a_checkpoint_that_knows_no_features_gives_no_hint(data, dataset, some_strange, known):
+    put_checkpoint(data, dataset, dataset, RUN, known)
+    assert predict(data) == 0
+    assert {row["unlike_training"] for row in rows(data, "some")} == {""}
 
 
 def test_each_content_is_classified_once_and_again_when_it_or_the_best_model_changes(

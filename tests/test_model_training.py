@@ -18,7 +18,7 @@ import model_training
 import run_queue
 from helper import shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.checkpoint import run_in
+from pipeline.artifacts.checkpoint import known_in, run_in
 from pipeline.artifacts.dataset import display_name
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.metadata import read_json
@@ -333,6 +333,16 @@ def test_a_checkpoint_is_in_its_format_and_described(workplace, capsys):
     assert "validation accuracy" in said
     folder = path.with_suffix("")
     assert sorted(entry.name for entry in folder.iterdir()) == ["logs", "training.log"]
+
+
+def test_with_enough_validation_a_checkpoint_knows_what_it_was_trained_on(workplace):
+    (workplace / "sets" / "short.toml").write_text("epochs = 1\nvalidation_split = 0.5\n")
+    assert train(workplace) == 0
+    [path] = checkpoints(workplace)
+    features, usual = known_in(safe_pickle.load(path, allow_model=True))
+    assert features.shape == (30, 32 * 32 * 3)  # what the one layer of the tiny model is given
+    assert 0 <= usual < 2
+    assert np.linalg.norm(features, axis=1) == pytest.approx(np.ones(30), abs=1e-4)
 
 
 def test_the_same_seed_gives_the_same_weights(workplace):

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -26,7 +26,7 @@ import numpy as np
 import constants
 from helper import UserError
 from pipeline.artifacts import safe_pickle
-from pipeline.json_values import json_object
+from pipeline.json_values import json_object, list_in
 from pipeline.stage import child_processes, devices
 from pipeline.stage.status import Status
 
@@ -59,11 +59,16 @@ class _Failed(Exception):
 
 @dataclass
 class Evaluation:
-    """What a checkpoint's "history" and "run" are; probabilities float32 (count, classes)."""
+    """What a checkpoint's "history" and "run" are; probabilities float32 (count, classes).
+
+    unlike: of each image whether it is unlike all that were trained on; empty where that is not known, or
+    was not asked for.
+    """
 
     history: dict[str, list[float]]
     run: dict
     probabilities: np.ndarray
+    unlike: Sequence[bool] = ()
 
 
 class Evaluator:
@@ -107,6 +112,7 @@ class Evaluator:
         sha256: str,
         split: dict[str, np.ndarray],
         progress: Callable[[int], object],
+        unlike: bool = False,
     ) -> Evaluation:
         """The checkpoint's class probabilities for the images of `split`.
 
@@ -122,7 +128,7 @@ class Evaluator:
 
         def attempt() -> Evaluation:
             self.prepare(checkpoint, sha256)
-            return self._predict(split, progress)
+            return self._predict(split, progress, unlike)
 
         try:
             return attempt()
@@ -136,10 +142,10 @@ class Evaluator:
             raise EvaluationError(f"{failure}, in two processes.") from None
 
     def _predict(
-        self, split: dict[str, np.ndarray], progress: Callable[[int], object]
+        self, split: dict[str, np.ndarray], progress: Callable[[int], object], unlike: bool
     ) -> Evaluation:
         try:
-            return self._worker.evaluate(split, progress)
+            return self._worker.evaluate(split, progress, unlike)
         except BaseException as error:  # a stop, too
             if type(error) is not UserError or self._worker.loaded is None:
                 self.forget()  # only a model that does not fit `split` may fit another one
@@ -178,7 +184,7 @@ class _Worker:
         self._folder.cleanup()
 
     def evaluate(
-        self, split: dict[str, np.ndarray], progress: Callable[[int], object]
+        self, split: dict[str, np.ndarray], progress: Callable[[int], object], unlike: bool
     ) -> Evaluation:
         if self.loaded is None:
             loaded = self._next_message()
@@ -187,7 +193,7 @@ class _Worker:
             if safe_pickle.digest(self.checkpoint) != self.sha256:
                 raise FileNotFoundError(f"{self.checkpoint} was replaced")
             self.loaded = loaded
-        self._send(split)
+        self._send(split, unlike)
         while (message := self._next_message())["event"] == "progress":
             progress(message["count"])
         shape = split["class"].shape
@@ -195,9 +201,11 @@ class _Worker:
         if len(content) != 4 * math.prod(shape):
             raise _Failed(GARBLED)
         probabilities = np.frombuffer(content, np.float32).reshape(shape)
-        return Evaluation(self.loaded["history"], self.loaded["run"], probabilities)
+        told = [value is True for value in list_in(message, "unlike")]
+        told = told if len(told) == shape[0] else []
+        return Evaluation(self.loaded["history"], self.loaded["run"], probabilities, told)
 
-    def _send(self, split: dict[str, np.ndarray]) -> None:
+    def _send(self, split: dict[str, np.ndarray], unlike: bool) -> None:
         """Give the images in memory that both processes have, not as a copy through the pipe."""
         images = split["img"]
         memory = child_processes.shared_memory(images.nbytes)
@@ -205,6 +213,7 @@ class _Worker:
             with mmap.mmap(memory, images.nbytes) as room:
                 np.frombuffer(room, np.uint8)[:] = images.reshape(-1)
             request = {"shape": images.shape, "classes": split["class"].shape[1]}
+            request["unlike"] = unlike
             with suppress(ConnectionError):  # the next message says how it ended
                 self._connection.send_bytes(json.dumps(request).encode())
                 send_handle(self._connection, memory, self.process.pid)

@@ -25,8 +25,9 @@ import numpy as np
 
 from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.checkpoint import load_checkpoint, run_in
+from pipeline.artifacts.checkpoint import known_in, load_checkpoint, run_in
 from pipeline.stage import child_processes
+from pipeline.statistics import novelty
 from pipeline.training import fitting
 
 Predict = Callable[[dict[str, np.ndarray], str, Callable[[int], object]], np.ndarray]
@@ -59,7 +60,7 @@ def main(
         predict = made_of(model) if made_of else partial(fitting.predict, model)
         report(event="loaded", history=content["history"], run=run_in(content))
         while True:
-            _predict(predict, shown(checkpoint), connection, report)
+            _predict(content, predict, shown(checkpoint), connection, report)
     except EOFError:  # the stage is gone
         shutil.rmtree(log_file.parent, ignore_errors=True)
     except UserError as error:
@@ -112,7 +113,11 @@ def _data_size() -> int:
 
 
 def _predict(
-    predict: Predict, name: str, connection: Connection, report: Callable[..., None]
+    content: dict,
+    predict: Predict,
+    name: str,
+    connection: Connection,
+    report: Callable[..., None],
 ) -> None:
     """Receive images and send the class probabilities for them, or why the model does not fit them.
 
@@ -132,5 +137,17 @@ def _predict(
         probabilities = predict(split, name, lambda count: report(event="progress", count=count))
     except UserError as error:
         return report(event="refused", reason=str(error))
-    report(event="predicted")
+    report(event="predicted", unlike=_unlike(content, images) if request.get("unlike") else [])
     return connection.send_bytes(np.ascontiguousarray(probabilities))
+
+
+def _unlike(content: dict, images: np.ndarray) -> list[bool]:
+    """Of each image whether it is unlike all that the model was trained on; none where that is not known."""
+    known = known_in(content)
+    if known is None:
+        return []
+    features, usual = known
+    found = fitting.features(content["model"], images)
+    if found is None or found.shape[1] != features.shape[1]:
+        return []
+    return (novelty.distances(novelty.normalized(found), features) > usual).tolist()

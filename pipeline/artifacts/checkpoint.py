@@ -2,9 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from helper import UserError, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.json_values import list_in, names_in, preparation_in, scalars_in, table_in, whole_in
+from pipeline.json_values import (
+    list_in,
+    names_in,
+    number_in,
+    preparation_in,
+    scalars_in,
+    table_in,
+    whole_in,
+)
 
 
 def load_checkpoint(path: Path) -> dict:
@@ -22,6 +32,20 @@ def load_checkpoint(path: Path) -> dict:
     if not isinstance(history, dict) or not all(_is_curve(values) for values in history.values()):
         raise UserError(f'{shown(path)}: its "history" needs one list of numbers per metric.')
     return content
+
+
+def known_in(checkpoint: dict) -> tuple[np.ndarray, float] | None:
+    """Features of images that the model was fitted on, and the usual distance to them of others like them.
+
+    None in a checkpoint that does not say, such as one of before.
+    """
+    said = table_in(checkpoint, "known")
+    features, usual = said.get("features"), number_in(said, "usual_distance")
+    if not isinstance(features, np.ndarray) or features.ndim != 2 or not len(features):
+        return None
+    if features.dtype != np.float32 or usual is None or usual < 0:
+        return None
+    return features, usual
 
 
 def _is_curve(values: object) -> bool:

@@ -5,7 +5,7 @@ The model works in a process apart.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,10 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image, or why it cannot be read."""
+    """What the model says of one image, or why it cannot be read.
+
+    unlike: whether it is unlike all images that the model was trained on; None where that is not known.
+    """
 
     file: str
     class_name: str = ""
@@ -45,6 +48,7 @@ class Prediction:
     second_class: str = ""
     second_confidence: float | None = None
     problem: str = ""
+    unlike: bool | None = None
 
 
 @dataclass
@@ -62,6 +66,10 @@ class Predictions:
     @property
     def damaged(self) -> list[Prediction]:
         return [row for row in self.rows if row.problem]
+
+    @property
+    def unlike(self) -> int:
+        return sum(row.unlike is True for row in self.rows)
 
 
 def classify(
@@ -82,13 +90,19 @@ def classify(
         whole = np.ones(len(some), bool)
         whole[list(result.damaged)] = False
         probabilities = np.zeros((len(some), len(model.class_names)), np.float32)
+        unlike: list[bool | None] = [None] * len(some)
         if whole.any():
             given = pixels if whole.all() else pixels[whole]
-            probabilities[whole] = _probabilities(given, model, evaluator)
+            probabilities[whole], told = _probabilities(given, model, evaluator)
+            for number, value in zip(np.flatnonzero(whole), told, strict=False):
+                unlike[number] = value
         for name, digest in zip(some.names, result.file_digests, strict=True):
             content.update(f"{name}\0{digest.hex()}\n".encode("utf-8", "surrogatepass"))
         before = len(predictions.rows)
-        predictions.rows += _rows(some.names, probabilities, result.damaged, model.class_names)
+        found = _rows(some.names, probabilities, result.damaged, model.class_names)
+        predictions.rows += [
+            replace(row, unlike=value) for row, value in zip(found, unlike, strict=True)
+        ]
         _keep_least_sure(predictions, before, pixels)
         progress(len(some))
     predictions.content = content.hexdigest()
@@ -110,14 +124,17 @@ def _read(images: ImageFiles, model: Model) -> tuple[np.ndarray, ReadResult]:
     return reading.pixels, reading.result
 
 
-def _probabilities(pixels: np.ndarray, model: Model, evaluator: Evaluator) -> np.ndarray:
+def _probabilities(
+    pixels: np.ndarray, model: Model, evaluator: Evaluator
+) -> tuple[np.ndarray, Sequence[bool]]:
+    """Of each image those of its classes, and whether it is unlike all that were trained on, if known."""
     classes = np.broadcast_to(np.float32(0), (len(pixels), len(model.class_names)))
     split = {"img": pixels, "class": classes}
     evaluation = evaluator.evaluate(
-        model.path, model.sha256, split, lambda _: evaluator.status.heartbeat()
+        model.path, model.sha256, split, lambda _: evaluator.status.heartbeat(), unlike=True
     )
     temperature = number_in(evaluation.run, "temperature") or 1.0
-    return tempered(evaluation.probabilities, max(COLDEST, temperature))
+    return tempered(evaluation.probabilities, max(COLDEST, temperature)), evaluation.unlike
 
 
 def _rows(
@@ -136,10 +153,15 @@ def _rows(
 
 
 def _keep_least_sure(predictions: Predictions, begin: int, pixels: np.ndarray) -> None:
-    """Of the images from number `begin` on, whose pixels these are, and of those that were kept before."""
+    """Of the images from number `begin` on, whose pixels these are, and of those that were kept before.
+
+    Those that are unlike what was trained on come before all others.
+    """
     kept, rows = predictions.least_sure, predictions.rows
     new = [number for number in range(begin, len(rows)) if not rows[number].problem]
-    least = sorted([*kept, *new], key=lambda number: rows[number].confidence or 0.0)
+    least = sorted(
+        [*kept, *new], key=lambda number: (not rows[number].unlike, rows[number].confidence or 0.0)
+    )
     predictions.least_sure = {
         number: kept[number] if number in kept else pixels[number - begin].copy()
         for number in least[: constants.MOST_ON_SHEET]

@@ -13,6 +13,7 @@ from pipeline.analysis.drawing import (
     GREY,
     MARGIN,
     ORANGE,
+    RED,
     Heading,
     axes_at,
     house_style,
@@ -34,7 +35,8 @@ UNSURE = 0.5  # below, the bar is orange: something else is likelier than this c
 
 
 def contact_sheet(title: str, found: Predictions, model: Model) -> bytes:
-    """The images that the model is least sure of, the least sure first."""
+    """The images that the model is least sure of, the least sure first; before all others those that are
+    unlike all training images."""
     with house_style():
         shown = list(found.least_sure)
         across = max(LEAST_COLUMNS, min(COLUMNS, round((1.6 * len(shown)) ** 0.5)))
@@ -58,6 +60,8 @@ def _counts(found: Predictions) -> str:
     named = [f"{name} {number:,}" for name, number in classes[:MOST_NAMED]]
     if len(classes) > MOST_NAMED:
         named.append(f"{count(len(classes) - MOST_NAMED, 'more class', 'more classes')}")
+    if found.unlike:
+        named.append(f"unlike all training images {found.unlike:,}")
     if found.damaged:
         named.append(f"damaged {len(found.damaged):,}")
     return f"{count(len(found.rows), 'image')}: {', '.join(named)}"
@@ -66,6 +70,8 @@ def _counts(found: Predictions) -> str:
 def _source(shown: int, found: Predictions, model: Model) -> str:
     classified = len(found.rows) - len(found.damaged)
     which = f"the {shown} least sure" if shown < classified else "the least sure first"
+    if found.unlike:
+        which += ", after those unlike all training images (red)"
     accuracy = figure(model.accuracy, ".3f")
     by = f"by {model.title}, validation accuracy {accuracy}"
     return f"{which}; {by}" if shown > 1 else by
@@ -76,6 +82,8 @@ def _draw(picture: Figure, x: float, y: float, image: np.ndarray, row: Predictio
     axes.imshow(image, interpolation="nearest")  # pixels as the model saw them, not smoothed
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
+    if row.unlike:
+        axes.spines[:].set(edgecolor=RED, linewidth=2.5)
     confidence = row.confidence or 0.0
     _bar(axes_at(picture, x, y + SIDE + 0.035, SIDE, 0.05), confidence)
     sure = percent(confidence)

@@ -12,7 +12,15 @@ from pipeline.prediction.model_choice import Model
 from pipeline.prediction.new_images import Source
 from pipeline.stage.text import csv_of
 
-COLUMNS = ("file", "class", "confidence", "second_class", "second_confidence", "problem")
+COLUMNS = (
+    "file",
+    "class",
+    "confidence",
+    "second_class",
+    "second_confidence",
+    "problem",
+    "unlike_training",
+)
 MOST_IN_NAME = 255 - len("..json.partial")  # bytes, of an input's name
 
 
@@ -71,6 +79,7 @@ def write_predictions(
             "content": found.content,
             "images": len(found.rows),
             "classes": dict(Counter(row.class_name for row in found.rows if not row.problem)),
+            "unlike_training": found.unlike,
             "damaged": [row.file for row in found.damaged][: constants.MOST_EXAMPLES],
             "run": model.run,
             "dataset": model.dataset,
@@ -98,4 +107,5 @@ def as_table(rows: list[Prediction]) -> bytes:
 def cells(row: Prediction) -> tuple[object, ...]:
     first = "" if row.confidence is None else row.confidence
     second = "" if row.second_confidence is None else row.second_confidence
-    return row.file, row.class_name, first, row.second_class, second, row.problem
+    unlike = {None: "", True: "yes", False: "no"}[row.unlike]
+    return row.file, row.class_name, first, row.second_class, second, row.problem, unlike

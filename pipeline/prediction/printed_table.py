@@ -17,7 +17,8 @@ from pipeline.stage.status import Status
 from pipeline.stage.text import percent
 from pipeline.training.run_table import aligned
 
-HEAD = ("file", "class", "confidence", "second class", "confidence")
+HEAD = ("file", "class", "confidence", "second class", "confidence", "")
+UNLIKE = "unlike all training images: perhaps none of these classes"
 NOTHING_TO_DO_WITH = 2  # the exit status where an image or the checkpoint is missing
 
 
@@ -59,4 +60,5 @@ def _cells(row: Prediction) -> tuple[str, ...]:
         percent(one) if one is not None else "" for one in (row.confidence, row.second_confidence)
     )
     first, second = sure
-    return tuple(map(printable, (row.file, row.class_name, first, row.second_class, second)))
+    hint = UNLIKE if row.unlike else ""
+    return tuple(map(printable, (row.file, row.class_name, first, row.second_class, second, hint)))

@@ -283,6 +283,22 @@ def outputs(model: object, images: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(model(part, training=False), np.float32) for part in parts])
 
 
+def features(model: object, images: np.ndarray) -> np.ndarray | None:
+    """What the last layer with weights is given for `images`: float32 (count, features).
+
+    None where a model has no such layer, or gives it more than that.
+    """
+    last = next((layer for layer in reversed(model.layers) if layer.weights), None)
+    # Not by its input: a layer that is in two models has that of the first.
+    graph = getattr(model, "_functional", None) or model
+    by_depth = getattr(graph, "_nodes_by_depth", {}).values()
+    calls = [node for nodes in by_depth for node in nodes if node.operation is last]
+    if last is None or len(calls) != 1 or len(calls[0].input_tensors) != 1:
+        return None
+    found = outputs(keras.Model(graph.inputs, calls[0].input_tensors[0]), images)
+    return found if found.ndim == 2 else found.mean(axis=tuple(range(1, found.ndim - 1)))
+
+
 def _batch_size(images: np.ndarray) -> int:
     """As many images as do not make a layer's output larger than that of 512 images of 64 x 64."""
     return max(1, min(512, 512 * 64 * 64 // math.prod(images.shape[1:3])))

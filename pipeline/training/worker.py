@@ -37,6 +37,7 @@ from pipeline.problem import Problem
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_works
+from pipeline.statistics import novelty
 from pipeline.statistics.calibration import fit_temperature
 from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
@@ -175,7 +176,8 @@ class TrainingJob:
             "best_epoch": fit.best_epoch,
             "seconds": round(self._seconds(), 3),
         }
-        return self._publish(model, fit.history, run)
+        model = to_functional(model)
+        return self._publish(model, fit.history, run, known_of(model, split, fitted, held_out))
 
     def _fit(self, phased: PhasedFit, split: dict, *parts: np.ndarray) -> bool:
         """To the end, or to where it was asked to pause; returns which."""
@@ -231,8 +233,8 @@ class TrainingJob:
         tensorboard_logs.write_hyperparameters(self.logs, self.job.name, hyperparameters(self.job))
         self.lengths = tensorboard_logs.sizes(self.logs)
 
-    def _publish(self, model: object, history: dict[str, list[float]], run: dict) -> None:
-        content = {"model": to_functional(model), "history": history, "run": run}
+    def _publish(self, model: object, history: dict, run: dict, known: dict) -> None:
+        content = {"model": model, "history": history, "run": run, **known}
         metrics = {name: values[run["best_epoch"] - 1] for name, values in history.items()}
         description = {"run": run, "metrics": metrics, "versions": versions()}
         checkpoint = Path(self.job.checkpoint)
@@ -362,6 +364,24 @@ def temperature_of(
         return {}
     probabilities = fitting.outputs(model, split["img"][held_out])
     return {"temperature": fit_temperature(probabilities, split["label"][held_out])}
+
+
+def known_of(
+    model: object, split: dict[str, np.ndarray], fitted: np.ndarray, held_out: np.ndarray
+) -> dict[str, dict]:
+    """What tells images that are unlike all that the model was fitted on, as far as that can be told."""
+    if len(held_out) < novelty.FEWEST:
+        return {}
+    some = fitted[:: -(-len(fitted) // novelty.MOST_KNOWN)]
+    of_fitted, of_held_out = (
+        fitting.features(model, split["img"][numbers]) for numbers in (some, held_out)
+    )
+    if of_fitted is None or of_held_out is None:
+        return {}
+    known = novelty.kept(novelty.normalized(of_fitted))
+    usual = novelty.usual_distance(novelty.normalized(of_held_out), known)
+    is_told = usual is not None and np.isfinite(usual)
+    return {"known": {"features": known, "usual_distance": usual}} if is_told else {}
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from pipeline.artifacts.hyperparameters import SETTINGS, Settings
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.fitting.batches import Batches, balanced_weights
 from pipeline.training import fitting, training_state
+from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build, compiled_by_file
 
 pytestmark = pytest.mark.slow
@@ -545,3 +546,26 @@ def test_weights_that_cannot_be_downloaded_are_a_sentence(tmp_path, monkeypatch)
     sentence = r"could not be downloaded\. Get http://127\.0\.0\.1:9/a/weights\.h5 by hand, and put"
     with pytest.raises(UserError, match=sentence):
         build(path, (8, 8, 3), 2)
+
+
+def test_features_are_what_the_last_layer_with_weights_is_given():
+    model = build(constants.MODELS / "cnn.py", (32, 32, 3), 3)
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    published = to_functional(model)
+    found = fitting.features(published, images)
+    assert found.shape == (5, 512)
+    kernel, bias = published.layers[-1].get_weights()
+    logits = found @ kernel + bias
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    expected = fitting.outputs(model, images)
+    assert odds / odds.sum(1, keepdims=True) == pytest.approx(expected, abs=1e-3)
+
+
+def test_features_of_a_map_are_its_means_and_a_model_without_weights_has_none():
+    layers = [keras.layers.Conv2D(2, 1), keras.layers.Conv2D(3, 1)]
+    model = keras.Sequential([keras.Input((4, 4, 3)), *layers, keras.layers.GlobalMaxPooling2D()])
+    images = np.random.default_rng(0).random((2, 4, 4, 3), np.float32)
+    expected = np.asarray(layers[0](images)).mean(axis=(1, 2))
+    assert fitting.features(model, images) == pytest.approx(expected, abs=1e-6)
+    bare = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten()])
+    assert fitting.features(bare, images) is None
