@@ -128,6 +128,9 @@ MEANINGS = {
     "optimizer": "Keras's optimizer; `sgd` with Nesterov momentum 0.9",
     "learning_rate": "the rate, or its highest value in a schedule",
     "learning_rate_schedule": "`cosine`: up over the first tenth of all steps, then down to 0",
+    "fine_tune_after": "after this many epochs, train the layers that a model file has frozen, too; 0:"
+    " never",
+    "fine_tune_learning_rate": "the rate from then on, in a schedule of its own",
     "augmentation.flip": "mirror training images at random",
     "augmentation.shift": "move training images at random by up to this part of their width and height",
     "augmentation.crop": "cut off up to this part of the width and of the height at random, and enlarge the"
