@@ -15,9 +15,11 @@ if __name__ == "__main__":
 import argparse
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import constants
+from pipeline.data_folder import DataFolder
 from pipeline.stage.terminal import run_script
 from pipeline.training import health, run_table
 from pipeline.training.run_queue import RunQueue
@@ -38,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps({**plain, "problems": queue.problems}, indent=2))
     else:
         print(run_table.as_text(table))
-        for line in filter(None, (group.as_line() for group in seeds)):
+        is_live = run_table.is_locked(DataFolder(options.data).lock("training"))
+        summary = run_table.summary(table, is_live, datetime.now())
+        for line in filter(None, [*(group.as_line() for group in seeds), summary]):
             print(line)
         for problem in queue.problems:
             print(problem, file=sys.stderr)

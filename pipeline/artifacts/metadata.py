@@ -115,6 +115,7 @@ class DatasetDescription:
     class_names: tuple[str, ...]
     image_size: int | None
     train_images: int | None
+    validation_images: int | None  # of these, where they are given
     validation_sha256: str | None  # of which these are for validation, where that is given
     warnings: dict[str, dict]  # by kind: "count", "text" and "files"
     preparation: dict  # how each image became pixels
@@ -131,6 +132,7 @@ class DatasetDescription:
             names_in(said, "class_names"),
             whole_in(said, "image_size"),
             whole_in(table_in(said, "counts"), "train"),
+            whole_in(said, "validation"),
             text_in(said, "validation_sha256"),
             {kind: scalars_in(warnings, kind) | files[kind] for kind in warnings},
             preparation_in(said),
@@ -178,6 +180,7 @@ class CheckpointDescription:
     validated: bool
     input_size: tuple[int, ...]  # height and width of the images that the model takes
     preparation: dict  # how each image becomes that input
+    work: dict  # what was to do and how long it took
 
     @classmethod
     def of(cls, said: dict) -> "CheckpointDescription":
@@ -204,6 +207,7 @@ class CheckpointDescription:
                 side for side in list_in(table_in(run, "input"), "image_size") if type(side) is int
             ),
             preparation_in(run, "input"),
+            table_in(run, "work"),
         )
 
     @classmethod
@@ -348,6 +352,7 @@ class TrainingEntry:
     seconds: float | None
     images: int | None
     epochs: int | None
+    work: dict
 
     @classmethod
     def of(cls, said: dict) -> "TrainingEntry":
@@ -360,6 +365,7 @@ class TrainingEntry:
             seconds_in(said, "seconds"),
             whole_in(said, "images"),
             whole_in(said, "epochs"),
+            table_in(said, "work"),
         )
 
 

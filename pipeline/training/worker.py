@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.data_folder import description_path, image_table_path, run_folder, training_log
 from pipeline.fitting import batches
 from pipeline.images.splitting import alike, hold_out
+from pipeline.json_values import table_in
 from pipeline.pretrained import features, frozen_layers
 from pipeline.problem import Problem
 from pipeline.stage import child_processes
@@ -41,6 +42,7 @@ from pipeline.statistics.calibration import fit_temperature
 from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build, compiled_by_file
+from pipeline.training.time_left import Durations, Stopwatch
 
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 
@@ -137,7 +139,7 @@ class TrainingJob:
         self.logs = job.folder / "logs"
         self.lengths: dict[str, int] = {}  # of the curves' files, after the last whole epoch
         self.steps = 0  # batches in an epoch
-        self.before = 0.0  # seconds of training before this process
+        self.before, self.watch = 0.0, Stopwatch()  # seconds of training before this process
         self._began = self._last_report = 0.0
 
     def train(self) -> None:
@@ -179,15 +181,21 @@ class TrainingJob:
             "epochs": fit.epochs_done,
             "best_epoch": fit.best_epoch,
             "seconds": round(self._seconds(), 3),
+            "work": work_done(self, len(fitted), len(held_out), split["img"].shape[1]),
         }
         return self._publish(model, fit.history, run)
 
     def batch_done(self, epoch: int, batch: int) -> None:
+        self.watch.batch(is_last=batch == self.steps - 1)
+        self.show_step(epoch * self.steps + batch + 1)
+
+    def show_step(self, step: int) -> None:
         if (now := time.monotonic()) - self._last_report >= SAY_PROGRESS:
             self._last_report = now
-            self.report(event="step", step=epoch * self.steps + batch + 1)
+            self.report(event="step", step=step)
 
     def epoch_done(self, epoch: int, figures: dict[str, float], fit: fitting.Fit) -> bool:
+        self.watch.epoch()
         self.keep_writing(lambda: self._keep(epoch, figures, fit.state()))
         self.report(event="epoch", epoch=epoch + 1, step=(epoch + 1) * self.steps, figures=figures)
         return not self.pause.is_set()
@@ -197,7 +205,8 @@ class TrainingJob:
         tensorboard_logs.cut_back(self.logs, self.lengths)
         tensorboard_logs.write_epoch(self.logs, epoch, figures)
         lengths = tensorboard_logs.sizes(self.logs)
-        state = {"seconds": self._seconds(), "logs": lengths, **state}
+        state |= {"durations": dict(self.watch.seconds), "logs": lengths}
+        state = {"seconds": self._seconds(), **state}
         training_state.save(self.job.folder, self.job.description["key"], epoch + 1, state)
         self.lengths = lengths
 
@@ -209,6 +218,7 @@ class TrainingJob:
             return False
         fit.restore(state)
         self.lengths, self.before = state["logs"], state["seconds"]
+        self.watch.go_on(Durations.of(table_in(state, "durations")), self.before)
         self.keep_writing(lambda: tensorboard_logs.cut_back(self.logs, self.lengths))
         return True
 
@@ -240,16 +250,17 @@ class TrainingJob:
 
     def keep_writing(self, action: Callable[[], object]) -> None:
         """A full disk makes a training wait, not fail; a folder with a file's name would do so for ever."""
-
-        def attempt() -> None:
-            try:
-                action()
-            except OSError as error:
-                if is_in_the_way(error):
-                    raise UserError(f"{disk_trouble(error)}, and use --retry-failed.") from None
-                raise
-
+        attempt = partial(unless_in_the_way, action)
         retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
+
+
+def unless_in_the_way(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except OSError as error:
+        if is_in_the_way(error):
+            raise UserError(f"{disk_trouble(error)}, and use --retry-failed.") from None
+        raise
 
 
 def examples_of(
@@ -262,13 +273,35 @@ def examples_of(
     views = batches.view_count(settings)
     folder = Path(training.job.checkpoint).parent.parent / constants.FEATURES
     kept: list[np.ndarray] = []
+    training.watch.lap("start")
     training.keep_writing(
         lambda: kept.append(features.room_for(frozen, views * len(images), folder))
     )
     for batch, numbers in batches.views_of(images, settings, features.BATCH):
         kept[0][numbers.start : numbers.stop] = features.of(frozen, batch)
-        training.batch_done(0, -1)
+        training.show_step(0)
+    training.watch.passed = views * len(images)
+    training.watch.lap("frozen_part")
     return {**split, "img": kept[0], "views": views}
+
+
+def work_done(training: TrainingJob, fitted: int, validated: int, size: int) -> dict[str, object]:
+    """What there was to do and how long it took, for estimates of other runs."""
+    said, settings = training.job.description, training.job.settings
+    names = {key: said[key] for key in ("model", "model_sha256", "set_digest") if key in said}
+    return {
+        **names,
+        "image_size": size,
+        "precision": settings.precision,
+        "fitted": fitted,
+        "validated": validated,
+        "passed": training.watch.passed,
+        "epochs": settings.epochs,
+        "patience": settings.early_stopping_patience,
+        "batch_size": settings.batch_size,
+        "ended_early": bool(training.job.ended_early),
+        "durations": {part: round(took, 3) for part, took in training.watch.seconds.items()},
+    }
 
 
 def hyperparameters(job: Job) -> dict[str, object]:

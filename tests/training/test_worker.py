@@ -45,7 +45,7 @@ def test_an_epoch_that_could_be_kept_only_half_at_first_is_kept_once(training):
     training._keep(1, FIGURES, {})
     for split in ("train", "validation"):
         assert epochs(training, split) == [0, 1]
-    assert training_state.epochs_done(training.job.folder, "a") == 2
+    assert training_state.progress(training.job.folder, "a").epochs == 2
 
 
 SETTINGS = Settings(validation_split=0.25)
