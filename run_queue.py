@@ -19,6 +19,7 @@ import json
 import sys
 import time
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import constants
@@ -53,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps({**plain, "problems": queue.problems}, indent=2))
     else:
         print(run_table.as_text(table, options.all))
-        for line in filter(None, (group.as_line() for group in seeds)):
+        is_live = run_table.is_locked(DataFolder(options.data).lock("training"))
+        summary = run_table.summary(table, is_live, datetime.now())
+        for line in filter(None, [*(group.as_line() for group in seeds), summary]):
             print(line)
         for problem in queue.problems:
             print(problem, file=sys.stderr)

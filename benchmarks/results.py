@@ -25,6 +25,7 @@ BENCHMARKS = (
     "idle",
     "growth",
     "refresh",
+    "eta",
     "ingestion",
     "jpegs",
     "many_folders",

@@ -161,7 +161,7 @@ class Work:
         return reports
 
     def _epochs_kept(self) -> int:
-        return training_state.epochs_done(self.checkpoint.with_suffix(""), self.run.key)
+        return training_state.progress(self.checkpoint.with_suffix(""), self.run.key).epochs
 
     def begin_afresh(self) -> None:
         training_state.forget(self.checkpoint.with_suffix(""))

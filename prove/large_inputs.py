@@ -148,9 +148,8 @@ def _log(path: Path) -> None:
 def _state(path: Path) -> None:
     from pipeline.training import training_state
 
-    assert not training_state.epochs_done(
-        path.rename(path.with_name(training_state.FILE)).parent, "key"
-    )
+    folder = path.rename(path.with_name(training_state.FILE)).parent
+    assert not training_state.progress(folder, "key").epochs
 
 
 READERS: dict[str, Callable[[Path], None]] = {

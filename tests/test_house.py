@@ -50,7 +50,7 @@ FLOORS = [
 ]
 # Which modules may import a library, by the ends of their names.
 HEAVY = {
-    "tensorflow": {"keras_import", "worker", "fitting", "batches", "model_formats"},
+    "tensorflow": {"keras_import", "run_description", "fitting", "batches", "model_formats"},
     "tensorboard": {"event_files", "tensorboard_logs"},
     "keras": {"keras_import", "cnn", "efficientnet_lite0", "pure_cnn"},
     "matplotlib": {"drawing", "plots", "table_plots", "contact_sheet"},

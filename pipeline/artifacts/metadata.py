@@ -117,6 +117,7 @@ class DatasetDescription:
     class_names: tuple[str, ...]
     image_size: int | None
     train_images: int | None
+    validation_images: int | None  # of these, where they are given
     validation_sha256: str | None  # of which these are for validation, where that is given
     warnings: dict[str, dict]  # by kind: "count", "text" and "files"
     preparation: dict  # how each image became pixels
@@ -134,6 +135,7 @@ class DatasetDescription:
             names_in(said, "class_names"),
             whole_in(said, "image_size"),
             whole_in(table_in(said, "counts"), "train"),
+            whole_in(said, "validation"),
             text_in(said, "validation_sha256"),
             {kind: scalars_in(warnings, kind) | files[kind] for kind in warnings},
             preparation_in(said),
@@ -184,6 +186,7 @@ class CheckpointDescription:
     ended_early: bool
     input_size: tuple[int, ...]  # height and width of the images that the model takes
     preparation: dict  # how each image becomes that input
+    work: dict  # what was to do and how long it took
 
     @classmethod
     def of(cls, said: dict) -> "CheckpointDescription":
@@ -212,6 +215,7 @@ class CheckpointDescription:
                 side for side in list_in(table_in(run, "input"), "image_size") if type(side) is int
             ),
             preparation_in(run, "input"),
+            table_in(run, "work"),
         )
 
     @classmethod
@@ -344,6 +348,7 @@ class TrainingEntry:
     epochs: int | None
     validated: bool  # what the accuracy is of; old entries do not say
     warnings: list[str]
+    work: dict
 
     @classmethod
     def of(cls, said: dict) -> "TrainingEntry":
@@ -358,6 +363,7 @@ class TrainingEntry:
             whole_in(said, "epochs"),
             said.get("validated") is not False,
             texts_in(said, "warnings"),
+            table_in(said, "work"),
         )
 
 

@@ -194,6 +194,9 @@ class Progress:
             self._advance(report)
 
     def _advance(self, report: dict) -> None:
+        if self.step == self.first_step < report["step"]:
+            # What comes before the first step is in the pace of none: a frozen part, graphs.
+            self.began, self.first_step = time.monotonic(), report["step"]
         self.step = report["step"]
         self.bar.set_description_str(f"training  | {self.so_far()}", refresh=False)
         self.bar.update(max(0, report["step"] - self.bar.n))

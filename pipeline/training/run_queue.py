@@ -59,6 +59,7 @@ class DatasetFile(InputFile):
     images: int | None = None
     image_size: int | None = None  # None where nothing says it
     raw_name: str = ""
+    validation_images: int | None = None  # in that part
 
     @property
     def content(self) -> tuple:
@@ -107,6 +108,10 @@ class HyperparameterSet(InputFile):
     def priority(self) -> int:
         return self.settings.priority
 
+    @cached_property
+    def digest_for_all_seeds(self) -> str:
+        return self.settings.digest(seeded=False)
+
 
 File = TypeVar("File", bound=InputFile)
 Reader = Callable[[Path], Sequence[File]]
@@ -132,7 +137,7 @@ class Run:
     @cached_property
     def apart_from_seed(self) -> tuple:
         """What runs have alike that differ in their seed alone."""
-        return self.dataset.content, self.model.digest, self.hyperparameters.settings.digest(False)
+        return self.dataset.content, self.model.digest, self.hyperparameters.digest_for_all_seeds
 
     @property
     def plain_name(self) -> str:
@@ -280,8 +285,8 @@ class RunQueue:
         changed = path.stat().st_mtime
         validation, images = said.validation_sha256, said.train_images
         names, size = said.class_names, said.image_size
-        raw_name = said.raw_name
-        return (DatasetFile(path, digest, changed, names, validation, images, size, raw_name),)
+        about = said.raw_name, said.validation_images
+        return (DatasetFile(path, digest, changed, names, validation, images, size, *about),)
 
     def _model(self, path: Path) -> tuple[ModelFile]:
         content = read_file(path, constants.MOST_MODEL_BYTES)

@@ -2,11 +2,10 @@
 
 import fcntl
 import os
-from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from heapq import heapreplace
+from datetime import datetime
 from pathlib import Path
 
 from helper import open_regular, printable
@@ -20,6 +19,7 @@ from pipeline.statistics.intervals import accuracy_interval, with_interval
 from pipeline.statistics.spread import Spread, spread_of
 from pipeline.training import training_state
 from pipeline.training.run_queue import Run
+from pipeline.training.time_left import Estimates, in_words, when_done
 
 UNKNOWN = TrainingEntry.of({})
 TO_COME = (RunState.WAITING, RunState.RUNNING)
@@ -107,7 +107,7 @@ class RunTable:
         # Rows of runs that have a folder: no record tells of a lock or of an epoch.
         self._unfinished: set[int] = set()
         self._to_come: set[int] = set()
-        self._rates = Rates()
+        self._estimates = Estimates()
 
     def refresh(self, runs: list[Run]) -> list[Row]:
         """The rows of `runs`, which come in the order in which they are trained: always the same list."""
@@ -123,15 +123,23 @@ class RunTable:
             }
             stale = stale.union(self._unfinished, *rows)
         changed = [number for number in stale if self._renew(number)]
-        self._rates.change(before, self._training.entries)
+        self._estimates.learn(before, self._training.entries)
         if changed or before:
-            estimate(self.rows, self._runs, self._to_come, self._rates.medians())
+            self._estimate()
         return self.rows
+
+    def _estimate(self) -> None:
+        """When each run that is still to come will be done; those that are running go first."""
+        waiting = sorted(n for n in self._to_come if self.rows[n].state is RunState.WAITING)
+        running = sorted(self._to_come.difference(waiting))
+        for number, eta in self._estimates.of(running, waiting, self._runs).items():
+            self.rows[number].eta = eta
 
     def _begin_with(self, runs: list[Run]) -> None:
         self._runs = runs
         self.rows[:] = [None] * len(runs)
         self._row_of = {run.key: number for number, run in enumerate(runs)}
+        self._estimates.begin()
         for known in (self._rows_on, self._unfinished, self._to_come):
             known.clear()
 
@@ -180,6 +188,7 @@ class RunTable:
             note=asked.note,
         )
         self._unfinished.discard(number)
+        self._estimates.progress.pop(number, None)
         if entry.state is RunState.FAILED:
             row.state, row.reason = RunState.FAILED, entry.reason
         elif entry.state is RunState.TRAINED and f"{name}.pkl" in self._checkpoints.names:
@@ -190,7 +199,8 @@ class RunTable:
         elif name in self._checkpoints.names:
             self._unfinished.add(number)
             checkpoint = self.data.checkpoint(name)
-            row.epochs_done = training_state.epochs_done(run_folder(checkpoint), run.key)
+            progress = training_state.progress(run_folder(checkpoint), run.key)
+            self._estimates.progress[number], row.epochs_done = progress, progress.epochs
             if is_locked(training_log(checkpoint)):
                 row.state = RunState.RUNNING
         if row.state is RunState.WAITING and is_cancelled(asked, row.epochs_done):
@@ -205,27 +215,6 @@ class RunTable:
         self._rows_on[plain].add(number)
         self._rows_on[own].add(number)
         return own if f"{plain}.pkl" in self._checkpoints.names else plain
-
-
-def estimate(
-    rows: list[Row], runs: list[Run], to_come: set[int], rates: dict[str | None, float]
-) -> None:
-    """When each run that is still to come will be done, from what its model took before.
-
-    Those that are running go first; the others follow in their order, as many at a time as run now.
-    """
-    running = {number for number in to_come if rows[number].state is RunState.RUNNING}
-    free_at = [0.0] * max(1, len(running))
-    known = True
-    for number in [*sorted(running), *sorted(to_come - running)]:
-        row, images = rows[number], runs[number].dataset.images
-        rate = rates.get(row.model)
-        # Where one is not known, nothing is of those that come after it.
-        known = known and rate is not None and images is not None
-        row.eta = None
-        if known:
-            row.eta = free_at[0] + rate * images * max(0, row.epochs - row.epochs_done)
-            heapreplace(free_at, row.eta)
 
 
 class FolderNames:
@@ -260,41 +249,10 @@ class FolderNames:
         return changed
 
 
-class Rates:
-    """How long one image took in one epoch, in seconds, by model: the median of its runs."""
-
-    def __init__(self) -> None:
-        self._sorted: defaultdict[str | None, list[float]] = defaultdict(list)
-
-    def change(
-        self, before: dict[str, TrainingEntry | None], now: dict[str, TrainingEntry]
-    ) -> None:
-        """Take the entries of these keys as they are `now`, instead of what they were before."""
-        for key, old in before.items():
-            if (rate := _rate(old)) is not None:
-                rates = self._sorted[old.model]
-                del rates[bisect_left(rates, rate)]
-            if (rate := _rate(new := now.get(key))) is not None:
-                insort(self._sorted[new.model], rate)
-
-    def medians(self) -> dict[str | None, float]:
-        return {
-            model: (rates[(len(rates) - 1) // 2] + rates[len(rates) // 2]) / 2
-            for model, rates in self._sorted.items()
-            if rates
-        }
-
-
 def _entries(before: dict[str, Entry | None], now: dict[str, Entry]) -> Iterator[Entry]:
     """All that was said of some keys, and all that is said of them now."""
     for key, old in before.items():
         yield from (entry for entry in (old, now.get(key)) if entry is not None)
-
-
-def _rate(entry: TrainingEntry | None) -> float | None:
-    if entry is None or entry.seconds is None or not entry.images or not entry.epochs:
-        return None
-    return entry.seconds / (entry.images * entry.epochs)
 
 
 def _add_analysis(row: Row, entry: AnalysisEntry | None) -> None:
@@ -346,6 +304,15 @@ def as_plain(records: list) -> list[dict]:
     return [asdict(record) for record in records]
 
 
+def summary(table: list[Row], is_live: bool, now: datetime) -> str:
+    """Of all runs that are to come, if training `is_live`."""
+    etas = {
+        state: [row.eta for row in table if row.state is state]
+        for state in (RunState.WAITING, RunState.RUNNING)
+    }
+    return when_done(etas[RunState.WAITING], etas[RunState.RUNNING], is_live, now)
+
+
 @dataclass
 class OverSeeds:
     """The runs of one dataset, model and set, which differ in their seed alone."""
@@ -382,10 +349,3 @@ def over_seeds(table: list[Row], runs: list[Run]) -> list[OverSeeds]:
         seeds = [run.hyperparameters.settings.seed for _, run in group]
         found.append(OverSeeds(*names, seeds, spread_of(accuracies)))
     return [group for group in found if len(group.seeds) > 1]
-
-
-def in_words(seconds: float) -> str:
-    minutes, hours = seconds / 60, seconds / 3600
-    if minutes < 1.5:
-        return f"{seconds:.0f} s"
-    return f"{minutes:.0f} min" if hours < 1.5 else f"{hours:.1f} h"

@@ -121,6 +121,8 @@ class TrainingRecord:
             "warnings": [*said.warnings],
         }
         known = {key: figure for key, figure in figures.items() if figure is not None}
+        if said.work:
+            known["work"] = said.work
         return said.key, entry | known
 
     def _trained_on_disk(self) -> dict[str, dict]:
@@ -279,7 +281,7 @@ class Scheduler:
     def _keeps_best_epoch(self, run: Run, job: dict, reason: str) -> bool:
         """Make a checkpoint of what was good before the failure, in a process that is not harmed by it."""
         folder = run_folder(Path(job["checkpoint"]))
-        if "ended_early" in job or not training_state.epochs_done(folder, run.key):
+        if "ended_early" in job or not training_state.progress(folder, run.key).epochs:
             return False
         title = run.display(job["name"])
         log.warning("%s: %s Its best epoch so far is kept.", title, reason)
@@ -338,6 +340,7 @@ def job_of(run: Run, checkpoint: Path) -> dict:
             "model_sha256": run.model.digest,
             "model_priority": run.model.priority,
             "hyperparameter_set": run.hyperparameters.name,
+            "set_digest": run.hyperparameters.digest_for_all_seeds,
             "settings": run.hyperparameters.settings.as_plain(),
         },
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from helper import open_regular, whole_file
 from pipeline.artifacts import safe_pickle
 from pipeline.json_values import json_object, seconds_in, table_in, text_in, whole_in
+from pipeline.training.time_left import Durations, Progress
 
 FILE = "resume.state"
 LONGEST_LINE = 1000  # bytes
@@ -23,7 +24,9 @@ def save(folder: Path, key: str, epochs: int, state: dict) -> None:
     Two lines go before it, the digest of all that follows and some JSON, not into a file beside:
     the two could not be replaced at one stroke.
     """
-    head = json.dumps({"key": key, "epochs": epochs}).encode() + b"\n"
+    best = {"best_epoch": state["best"][0]} if "best" in state else {}
+    durations = {"durations": state["durations"]} if "durations" in state else {}
+    head = json.dumps({"key": key, "epochs": epochs, **best, **durations}).encode() + b"\n"
     content = pickle.dumps({"key": key, **state}, protocol=safe_pickle.PROTOCOL)
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / FILE) as file:
@@ -67,15 +70,18 @@ def _is_whole(state: dict) -> bool:
     )
 
 
-def epochs_done(folder: Path, key: str) -> int:
-    """How many epochs are kept for the run `key`, without reading all that is kept."""
+def progress(folder: Path, key: str) -> Progress:
+    """How far what is kept for the run `key` is, without reading all of it."""
     try:
         with open(folder / FILE, "rb", opener=open_regular) as file:
             file.readline(LONGEST_LINE)
             head = json_object(file.readline(LONGEST_LINE))
     except OSError:
-        return 0
-    return whole_in(head, "epochs") or 0 if text_in(head, "key") == key else 0
+        return Progress()
+    if text_in(head, "key") != key:
+        return Progress()
+    durations = Durations.of(table_in(head, "durations"))
+    return Progress(whole_in(head, "epochs") or 0, whole_in(head, "best_epoch") or 0, durations)
 
 
 def forget(folder: Path) -> None:

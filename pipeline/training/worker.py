@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,32 @@ import numpy as np
 import constants
 from helper import UserError, open_regular, printable, shown
 from pipeline.artifacts import safe_pickle
-from pipeline.artifacts.dataset import class_names, input_of, load_split
+from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.image_table import validation_rows, validation_sha256
-from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.data_folder import description_path, image_table_path, run_folder, training_log
 from pipeline.fitting import batches
 from pipeline.images.splitting import alike, hold_out
+from pipeline.json_values import table_in
 from pipeline.pretrained import features
 from pipeline.problem import Problem
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_works
-from pipeline.statistics import novelty
-from pipeline.statistics.calibration import fit_temperature
 from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build, compiled_by_file
 from pipeline.training.phases import PhasedFit, nothing_to_tune
+from pipeline.training.run_description import (
+    data_of,
+    known_of,
+    no_validation,
+    result_of,
+    versions,
+    work_done,
+)
+from pipeline.training.time_left import Durations, Stopwatch
 
 OUT_OF_MEMORY = "there was not enough memory. Use a smaller batch_size or model."
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
@@ -137,7 +144,7 @@ class TrainingJob:
         self.logs = job.folder / "logs"
         self.lengths: dict[str, int] = {}  # of the curves' files, after the last whole epoch
         self.steps = 0  # batches in an epoch
-        self.before = 0.0  # seconds of training before this process
+        self.before, self.watch = 0.0, Stopwatch()  # seconds of training before this process
         self._began = self._last_report = 0.0
 
     def train(self) -> None:
@@ -164,20 +171,21 @@ class TrainingJob:
             warnings |= ended_early(phased.fit, job.ended_early)
         elif not self._fit(phased, split, fitted, held_out):
             return self.report(event="paused", epoch=phased.fit.epochs_done)
-        fit = phased.fit
+        images, size = (len(fitted), len(held_out)), split["img"].shape[1]
+        work = work_done(job.description, settings, self.watch, images, size)
         run = {
             **job.description,
             **data_of(split, described, fitted, held_out),
+            **result_of(model, phased.fit, split, held_out),
             "warnings": warnings if len(held_out) else warnings | no_validation(settings),
-            "parameters": model.count_params(),
             "precision": precision,
-            **temperature_of(model, split, held_out),
-            "epochs": fit.epochs_done,
-            "best_epoch": fit.best_epoch,
             "seconds": round(self._seconds(), 3),
+            "work": work | {"ended_early": bool(job.ended_early)},
         }
         model = to_functional(model)
-        return self._publish(model, fit.history, run, known_of(model, split, fitted, held_out))
+        return self._publish(
+            model, phased.fit.history, run, known_of(model, split, fitted, held_out)
+        )
 
     def _fit(self, phased: PhasedFit, split: dict, *parts: np.ndarray) -> bool:
         """To the end, or to where it was asked to pause; returns which."""
@@ -187,11 +195,16 @@ class TrainingJob:
         )
 
     def batch_done(self, epoch: int, batch: int) -> None:
+        self.watch.batch(is_last=batch == self.steps - 1)
+        self.show_step(epoch * self.steps + batch + 1)
+
+    def show_step(self, step: int) -> None:
         if (now := time.monotonic()) - self._last_report >= SAY_PROGRESS:
             self._last_report = now
-            self.report(event="step", step=epoch * self.steps + batch + 1)
+            self.report(event="step", step=step)
 
     def epoch_done(self, epoch: int, figures: dict[str, float], fit: fitting.Fit) -> bool:
+        self.watch.epoch()
         logged = figures | {"learning_rate": float(fit.network.optimizer.learning_rate)}
         self.keep_writing(lambda: self._keep(epoch, logged, fit.state()))
         self.report(event="epoch", epoch=epoch + 1, step=(epoch + 1) * self.steps, figures=figures)
@@ -202,7 +215,8 @@ class TrainingJob:
         tensorboard_logs.cut_back(self.logs, self.lengths)
         tensorboard_logs.write_epoch(self.logs, epoch, figures)
         lengths = tensorboard_logs.sizes(self.logs)
-        state = {"seconds": self._seconds(), "logs": lengths, **state}
+        state |= {"durations": dict(self.watch.seconds), "logs": lengths}
+        state = {"seconds": self._seconds(), **state}
         training_state.save(self.job.folder, self.job.description["key"], epoch + 1, state)
         self.lengths = lengths
 
@@ -214,24 +228,20 @@ class TrainingJob:
             return False
         phased.restore(state)
         self.lengths, self.before = state["logs"], state["seconds"]
+        self.watch.go_on(Durations.of(table_in(state, "durations")), self.before)
         self.keep_writing(lambda: tensorboard_logs.cut_back(self.logs, self.lengths))
         return True
 
     def _begin(self, fit: fitting.Fit, resumed: bool) -> None:
         if not resumed:
             self.keep_writing(lambda: clear_logs(self.logs))
-            self.keep_writing(self._log_hyperparameters)
+            self.keep_writing(lambda: self.lengths.update(log_begin(self.logs, self.job)))
         self._began = time.monotonic()
         done, epochs = fit.epochs_done, self.job.settings.epochs
         self.report(event="fitting", epoch=done, steps=self.steps, epochs=epochs)
 
     def _seconds(self) -> float:
         return self.before + time.monotonic() - self._began
-
-    def _log_hyperparameters(self) -> None:
-        tensorboard_logs.cut_back(self.logs, {})
-        tensorboard_logs.write_hyperparameters(self.logs, self.job.name, hyperparameters(self.job))
-        self.lengths = tensorboard_logs.sizes(self.logs)
 
     def _publish(self, model: object, history: dict, run: dict, known: dict) -> None:
         content = {"model": model, "history": history, "run": run, **known}
@@ -246,37 +256,18 @@ class TrainingJob:
         self.report(event="trained", seconds=run["seconds"], ended_early=early, **metrics)
 
     def keep_writing(self, action: Callable[[], object]) -> None:
-        until_written(action, lambda text: self.report(event="trouble", text=text))
+        """A full disk makes a training wait, not fail; a folder with a file's name would do so for ever."""
+        attempt = partial(unless_in_the_way, action)
+        retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
 
 
-def until_written(action: Callable[[], object], tell: Callable[[str], None]) -> None:
-    """A full disk makes a training wait, not fail; a folder with a file's name would do so for ever."""
-
-    def attempt() -> None:
-        try:
-            action()
-        except OSError as error:
-            if is_in_the_way(error):
-                raise UserError(f"{disk_trouble(error)}, and use --retry-failed.") from None
-            raise
-
-    retry_until_disk_works(attempt, tell)
-
-
-def data_of(
-    split: dict[str, np.ndarray],
-    described: DatasetDescription,
-    fitted: np.ndarray,
-    held_out: np.ndarray,
-) -> dict[str, object]:
-    """What a checkpoint says of the images that it was made from."""
-    return {
-        "class_names": class_names(split["class"].shape[1], described.class_names),
-        "input": input_of(split["img"].shape[1:], described),
-        "images": len(fitted),
-        "validation_images": len(held_out),
-        "validation": "drawn" if described.validation_sha256 is None else "given",
-    }
+def unless_in_the_way(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except OSError as error:
+        if is_in_the_way(error):
+            raise UserError(f"{disk_trouble(error)}, and use --retry-failed.") from None
+        raise
 
 
 def examples_of(
@@ -287,12 +278,15 @@ def examples_of(
     views = batches.view_count(settings)
     folder = Path(training.job.checkpoint).parent.parent / constants.FEATURES
     kept: list[np.ndarray] = []
+    training.watch.lap("start")
     training.keep_writing(
         lambda: kept.append(features.room_for(frozen, views * len(images), folder))
     )
     for batch, numbers in batches.views_of(images, settings, features.BATCH):
         kept[0][numbers.start : numbers.stop] = features.of(frozen, batch)
-        training.batch_done(0, -1)
+        training.show_step(0)
+    training.watch.passed = views * len(images)
+    training.watch.lap("frozen_part")
     return {**split, "img": kept[0], "views": views}
 
 
@@ -302,6 +296,13 @@ def hyperparameters(job: Job) -> dict[str, object]:
     settings = job.settings.as_plain()
     del settings["priority"]
     return names | settings
+
+
+def log_begin(logs: Path, job: Job) -> dict[str, int]:
+    """It may fail half-way and be called again; returns the lengths of the files."""
+    tensorboard_logs.cut_back(logs, {})
+    tensorboard_logs.write_hyperparameters(logs, job.name, hyperparameters(job))
+    return tensorboard_logs.sizes(logs)
 
 
 def log_end(logs: Path, lengths: dict[str, int], run: dict, metrics: dict[str, float]) -> None:
@@ -343,49 +344,3 @@ def ended_early(fit: fitting.Fit, reason: str) -> dict[str, dict]:
     text = f"ended early in epoch {fit.epochs_done + 1}: {reason}"
     fit.take_best()
     return {"ended_early": Problem("ended_early", text).as_plain()}
-
-
-def no_validation(settings: Settings) -> dict[str, dict]:
-    """The warning that nothing was held out, by its kind."""
-    off = not settings.validation_split
-    why = "validation_split is 0" if off else "no class has two images that differ"
-    text = (
-        f"No validation: {why}. The best epoch is chosen by the images that the model was fitted"
-        " on, and accuracy and loss of training are theirs."
-    )
-    return {"no_validation": Problem("no_validation", text).as_plain()}
-
-
-def temperature_of(
-    model: object, split: dict[str, np.ndarray], held_out: np.ndarray
-) -> dict[str, float]:
-    """What makes the model as sure as it is right, told from the images that it was validated on."""
-    if not len(held_out):
-        return {}
-    probabilities = fitting.outputs(model, split["img"][held_out])
-    return {"temperature": fit_temperature(probabilities, split["label"][held_out])}
-
-
-def known_of(
-    model: object, split: dict[str, np.ndarray], fitted: np.ndarray, held_out: np.ndarray
-) -> dict[str, dict]:
-    """What tells images that are unlike all that the model was fitted on, as far as that can be told."""
-    if len(held_out) < novelty.FEWEST:
-        return {}
-    some = fitted[:: -(-len(fitted) // novelty.MOST_KNOWN)]
-    of_fitted, of_held_out = (
-        fitting.features(model, split["img"][numbers]) for numbers in (some, held_out)
-    )
-    if of_fitted is None or of_held_out is None:
-        return {}
-    known = novelty.kept(novelty.normalized(of_fitted))
-    usual = novelty.usual_distance(novelty.normalized(of_held_out), known)
-    is_told = usual is not None and np.isfinite(usual)
-    return {"known": {"features": known, "usual_distance": usual}} if is_told else {}
-
-
-def versions() -> dict[str, str]:
-    import tensorflow as tf
-
-    keras = import_keras()
-    return {"pipeline": constants.VERSION, "keras": keras.__version__, "tensorflow": tf.__version__}

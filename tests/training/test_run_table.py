@@ -3,6 +3,7 @@
 import fcntl
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,14 @@ from helper import whole_file
 from pipeline import data_folder, run_warnings
 from pipeline.artifacts import ledger, safe_pickle
 from pipeline.artifacts.metadata import RunState
-from pipeline.training import run_table, training_state
+from pipeline.training import run_table, time_left, training_state
 from pipeline.training.run_queue import RunQueue
 from pipeline.training.run_table import RunTable
 
-SETS = {"long": "epochs = 40\npriority = 2\n", "short": "epochs = 10\n"}
+SETS = {
+    "long": "epochs = 40\npriority = 2\nvalidation_split = 0.0\nearly_stopping_patience = 0\n",
+    "short": "epochs = 10\nvalidation_split = 0.0\nearly_stopping_patience = 0\n",
+}
 
 
 class Place:
@@ -141,6 +145,49 @@ def test_the_time_to_come_is_learned_from_past_runs_of_the_model(place):
     ]  # fmt: skip
 
 
+def past(run, seconds, fitted, **more):
+    """What a checkpoint says of a run that took so long for 10 epochs, beside 4 s for its start."""
+    work = vars(time_left.work_of(run)) | {"fitted": fitted, "validated": 0, "passed": 0, **more}
+    durations = {"start": 4.0, "frozen_part": 0.0, "epochs": seconds}
+    return trained(run, work={**work, "durations": durations}, seconds=seconds + 4, epochs=10)
+
+
+def test_the_eta_counts_images_by_set_size_and_precision_and_the_start_of_each_run(place):
+    for path in (place.data / "dataset").glob("*.json"):
+        path.write_text(path.read_text().replace('"train": 100', '"train": 300'))
+        said = json.loads(path.read_text())
+        path.write_text(json.dumps({**said, "image_size": 32}))
+    runs = place.runs()
+    place.record(
+        constants.TRAINING_RECORD,
+        {
+            "a": past(runs[0], 60.0, 100, epochs=10),  # 0.06 s for an image
+            "b": past(runs[1], 20.0, 100),  # 0.02 s
+            "c": past(runs[0], 999.0, 100, precision="float32"),
+            "d": past(runs[0], 999.0, 100, image_size=64),
+        },
+    )
+    # 40 epochs of 300 images at 0.06 s and a start of 4 s; then 10 at 0.02 s; the same for 2021.
+    assert [row.eta for row in place.table()] == pytest.approx([724, 788, 1512, 1576])
+
+
+def test_the_first_epoch_of_a_run_gives_a_guess_for_all_that_wait_for_its_model(place, capsys):
+    runs, checkpoints = place.runs(), place.data / "model_checkpoints"
+    state = {"durations": {"start": 5.0, "frozen_part": 0.0, "epochs": 3.0}}
+    training_state.save(checkpoints / runs[0].plain_name, runs[0].key, 1, state)
+    log = checkpoints / runs[0].plain_name / "training.log"
+    log.write_text("")
+    with open(log) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert [row.eta for row in place.table()] == pytest.approx([117, 152, 277, 312])
+        run_queue.main(place.options())
+    assert re.search(
+        r"^3 waiting, 1 running, done about .*\d\d:\d\d$", capsys.readouterr().out, re.M
+    )
+    # Paused: the process that goes on with it has to start, too.
+    assert [row.eta for row in place.table()] == pytest.approx([122, 157, 282, 317])
+
+
 def test_the_eta_counts_as_many_at_a_time_as_run_now(place):
     runs, checkpoints = place.runs(), place.data / "model_checkpoints"
     place.record(constants.TRAINING_RECORD, {"gone": trained(runs[0])})
@@ -234,7 +281,7 @@ def test_printing_changes_nothing(place, capsys):
         "7/2",
         "0/40",
     ]
-    assert len(lines) == 5
+    assert lines[5:] == ["4 waiting"]
 
 
 def test_json_is_for_programs_and_names_problems(place):

@@ -20,13 +20,13 @@ def test_what_was_saved_is_what_is_loaded(kept):
     state = training_state.load(kept, "a")
     assert state["history"] == STATE["history"]
     assert np.array_equal(state["variables"][0], STATE["variables"][0])
-    assert training_state.epochs_done(kept, "a") == 2
+    assert training_state.progress(kept, "a").epochs == 2
 
 
 def test_another_run_has_nothing_to_go_on_from(kept):
     with pytest.raises(training_state.NothingToResume):
         training_state.load(kept, "b")
-    assert training_state.epochs_done(kept, "b") == 0
+    assert training_state.progress(kept, "b").epochs == 0
 
 
 def test_what_is_forgotten_is_gone(kept):
@@ -34,7 +34,7 @@ def test_what_is_forgotten_is_gone(kept):
     training_state.forget(kept)
     with pytest.raises(training_state.NothingToResume):
         training_state.load(kept, "a")
-    assert training_state.epochs_done(kept, "a") == 0
+    assert training_state.progress(kept, "a").epochs == 0
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_a_head_of_another_type_counts_no_epochs(kept, epochs):
     (kept / training_state.FILE).write_bytes(
         b"digest\n" + json.dumps({"key": "a", "epochs": epochs}).encode()
     )
-    assert training_state.epochs_done(kept, "a") == 0
+    assert training_state.progress(kept, "a").epochs == 0
 
 
 @pytest.mark.parametrize("more", [{"logs": {"x": "y"}}, {"logs": {"x": -1}}, {"seconds": "1"}])
@@ -74,6 +74,6 @@ def test_a_pipe_is_nothing_to_go_on_from_and_is_written_over(kept):
     os.mkfifo(kept / training_state.FILE)
     with pytest.raises(training_state.NothingToResume):
         training_state.load(kept, "a")
-    assert training_state.epochs_done(kept, "a") == 0
+    assert training_state.progress(kept, "a").epochs == 0
     training_state.save(kept, "a", 2, STATE)
-    assert training_state.epochs_done(kept, "a") == 2
+    assert training_state.progress(kept, "a").epochs == 2

@@ -13,7 +13,7 @@ from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.image_table import image_table, validation_sha256
 from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.data_folder import image_table_path
-from pipeline.training import training_state, worker
+from pipeline.training import run_description, training_state, worker
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def test_an_epoch_that_could_be_kept_only_half_at_first_is_kept_once(training):
     training._keep(1, FIGURES, {})
     for split in ("train", "validation"):
         assert epochs(training, split) == [0, 1]
-    assert training_state.epochs_done(training.job.folder, "a") == 2
+    assert training_state.progress(training.job.folder, "a").epochs == 2
 
 
 SETTINGS = Settings(validation_split=0.25)
@@ -95,7 +95,7 @@ def test_another_part_than_was_ingested_is_refused(tmp_path, given):
 
 
 def test_no_validation_is_a_warning_that_says_why():
-    text = worker.no_validation(Settings(validation_split=0.0))["no_validation"]["text"]
+    text = run_description.no_validation(Settings(validation_split=0.0))["no_validation"]["text"]
     assert text.startswith("No validation: validation_split is 0. The best epoch is chosen by")
-    text = worker.no_validation(Settings())["no_validation"]["text"]
+    text = run_description.no_validation(Settings())["no_validation"]["text"]
     assert text.startswith("No validation: no class has two images that differ. ")
