@@ -25,6 +25,8 @@ from pipeline.web.web_site import Site
 # Each hangs its pages and routes into the app.
 PAGES = (frame, now_page, put_in_page, run_page, runs_page, uploads_api)
 PORTS_TRIED = 20
+# Seconds that a browser may be too busy to answer, as with thousands of files, before its page is drawn anew.
+RECONNECT = 60.0
 GRACE = 1  # seconds that requests get to end when the page is stopped
 
 
@@ -81,7 +83,14 @@ def run(guard: Guard, opened: socket.socket, options: argparse.Namespace) -> Non
 def build(site: Site) -> FastAPI:
     """The app with all pages. NiceGUI knows one app in a process, so this is called once."""
     app = routes(site)
-    ui.run_with(app, title="ML Ops Pipeline", dark=None, tailwind=False, show_welcome_message=False)
+    ui.run_with(
+        app,
+        title="ML Ops Pipeline",
+        dark=None,
+        tailwind=False,
+        show_welcome_message=False,
+        reconnect_timeout=RECONNECT,
+    )
     return app
 
 

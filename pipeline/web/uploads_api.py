@@ -87,7 +87,9 @@ class Uploads:
     async def receive(
         self, key: str, number: int, request: Request, start: int = 0
     ) -> JSONResponse:
-        upload = await asyncio.to_thread(self.incoming.get, key)
+        upload = self.incoming.known(key)
+        if upload is None:
+            upload = await asyncio.to_thread(self.incoming.get, key)
         there = await self.incoming.receive(
             upload, number, start, pieces_of(request), asyncio.to_thread
         )
@@ -145,7 +147,8 @@ async def pieces_of(request: Request) -> AsyncIterator[bytes]:
     """What comes of a request until its end, or until it is cut: what came until then counts."""
     with suppress(ClientDisconnect):
         async for chunk in request.stream():
-            yield chunk
+            if chunk:
+                yield chunk
 
 
 async def keep_removing_stale(incoming: Incoming) -> None:
