@@ -231,8 +231,8 @@ WHAT_GOES_WRONG = (
     _mutant(
         "a checkpoint that is there is not trained again",
         "pipeline/training/scheduler.py",
-        "elif run.key not in busy and not self.record.adopt(run):",
-        "elif run.key not in busy:",
+        "run.key not in busy and not self.record.adopt(run) and not self.requests.cancel(run)",
+        "run.key not in busy and not self.requests.cancel(run)",
         "kill",
     ),
     _mutant(
