@@ -66,6 +66,8 @@ class Settings:
     optimizer: str = _setting("adam", choices=("adam", "adamw", "sgd", "rmsprop"))
     learning_rate: float = _setting(0.002, above=True, most=10.0)
     learning_rate_schedule: str = _setting("cosine", choices=("constant", "cosine"))
+    fine_tune_after: int = _setting(0, most=100_000)
+    fine_tune_learning_rate: float = _setting(0.00001, above=True, most=10.0)
     augmentation_flip: str = _setting(
         "none", choices=("none", "horizontal", "vertical", "horizontal_and_vertical")
     )

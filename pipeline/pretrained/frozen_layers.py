@@ -32,6 +32,33 @@ def parts(model: object) -> tuple[object, object] | None:
     return (frozen, rest) if frozen.weights and rest.trainable_weights else None
 
 
+def can_be_tuned(model: object) -> bool:
+    """Whether there are frozen layers that `unfreeze` would have trained."""
+    return any(
+        layer._trainable_variables and not layer.trainable and not _normalizes(layer)
+        for layer in model._flatten_layers()
+    )
+
+
+def unfreeze(model: object) -> None:
+    """Have all layers trained but batch normalizations that were frozen.
+
+    As Keras's guide advises (https://keras.io/guides/transfer_learning/): frozen, they use the statistics
+    that they came with, and to train these would destroy what the other weights have learned.
+    """
+    layers = list(model._flatten_layers())
+    kept = [layer for layer in layers if _normalizes(layer) and not layer.trainable]
+    for layer in layers:
+        if not layer.trainable:
+            layer.trainable = True  # of all that is in it, too
+    for layer in kept:
+        layer.trainable = False
+
+
+def _normalizes(layer: object) -> bool:
+    return isinstance(layer, import_keras().layers.BatchNormalization)
+
+
 def _is_settled(keras: object, operation: object) -> bool:
     """Whether it gives the same for the same input, in each epoch, and adds nothing to the loss."""
     if not isinstance(operation, keras.layers.Layer):

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -66,21 +67,44 @@ def choose_precision(asked: str) -> str:
     return "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
+@dataclass(frozen=True)
+class Phase:
+    """The epochs from `begin` to before `end`, counted from 0, and their highest learning rate.
+
+    patient: whether early stopping may end it.
+    """
+
+    begin: int
+    end: int
+    learning_rate: float
+    patient: bool = True
+
+
+def phases_of(settings: Settings, can_be_tuned: bool) -> list[Phase]:
+    """One, or two where the frozen layers of a model are to be trained, too, after some epochs."""
+    after, end = settings.fine_tune_after, settings.epochs
+    if not can_be_tuned or not 0 < after < end:
+        return [Phase(0, end, settings.learning_rate)]
+    first = Phase(0, after, settings.learning_rate, patient=False)
+    return [first, Phase(after, end, settings.fine_tune_learning_rate)]
+
+
 class Fit(keras.callbacks.Callback):
-    """A model's way through its epochs. It can be left after each one and gone on with later.
+    """A model's way through the epochs of a phase. It can be left after each one and gone on with later.
 
     The best epoch is that with the lowest loss on what was held out, or on all where nothing was.
     After so many epochs without a better one as the patience says, it is over.
     """
 
-    def __init__(self, model: object, settings: Settings, images: int):
+    def __init__(self, model: object, settings: Settings, images: int, phase: Phase | None = None):
         super().__init__()
         self.network, self.settings = model, settings
+        self.phase = phase or phases_of(settings, False)[0]
         self.steps = -(-images // settings.batch_size)  # in an epoch
         self.history: dict[str, list[float]] = {}
         self.best_epoch, self.best_loss, self.best_weights = 0, np.inf, model.get_weights()
         self.left = self.broken = False
-        _compile(model, settings, self.steps)
+        _compile(model, settings, self.phase, self.steps)
         # If the first step made the optimizer's variables, TensorFlow would have to trace it twice.
         model.optimizer.build(model.trainable_variables)
 
@@ -91,8 +115,8 @@ class Fit(keras.callbacks.Callback):
     @property
     def over(self) -> bool:
         patience = self.settings.early_stopping_patience or self.settings.epochs
-        waited = self.epochs_done - self.best_epoch
-        return self.epochs_done >= self.settings.epochs or waited >= patience
+        waited = self.epochs_done - max(self.best_epoch, self.phase.begin)
+        return self.epochs_done >= self.phase.end or (self.phase.patient and waited >= patience)
 
     def run(
         self, split: dict, fitted: np.ndarray, held_out: np.ndarray, listener: Listener
@@ -118,7 +142,7 @@ class Fit(keras.callbacks.Callback):
                 validation_data=validation.to_read() if len(held_out) else None,
                 shuffle=False,  # the batches come in an order of their own
                 initial_epoch=self.epochs_done,
-                epochs=self.settings.epochs,
+                epochs=self.phase.end,
                 verbose=0,
                 callbacks=[keras.callbacks.TerminateOnNaN(), self],
             )
@@ -136,7 +160,7 @@ class Fit(keras.callbacks.Callback):
         """Give the model the weights of its best epoch."""
         self.network.set_weights(self.best_weights)
         # A new optimizer has no state yet: a checkpoint is a third of the size, and still compiled.
-        _compile(self.network, self.settings, self.steps)
+        _compile(self.network, self.settings, self.phase, self.steps)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch
@@ -253,10 +277,10 @@ def _batch_size(images: np.ndarray) -> int:
     return max(1, min(512, 512 * 64 * 64 // math.prod(images.shape[1:3])))
 
 
-def _compile(model: object, settings: Settings, steps_per_epoch: int) -> None:
-    steps = steps_per_epoch * settings.epochs
+def _compile(model: object, settings: Settings, phase: Phase, steps_per_epoch: int) -> None:
+    steps = steps_per_epoch * (phase.end - phase.begin)
     model.compile(
-        optimizer=_optimizer(settings, _learning_rate(settings, steps)),
+        optimizer=_optimizer(settings, _learning_rate(settings, phase.learning_rate, steps)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
         # Not by its mere name, with which the first step would make its variables.
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
@@ -274,13 +298,12 @@ def _optimizer(settings: Settings, rate: object) -> object:
     return getattr(keras.optimizers, name)(rate, **extras)
 
 
-def _learning_rate(settings: Settings, steps: int) -> object:
+def _learning_rate(settings: Settings, rate: float, steps: int) -> object:
     """The rate itself, or, after a linear warm-up over a tenth of all steps, a cosine down to 0.
 
     Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017; the warm-up
     as in Goyal et al., "Accurate, Large Minibatch SGD", 2017.
     """
-    rate = settings.learning_rate
     if settings.learning_rate_schedule == "constant":
         return rate
     warm_up = steps // 10

@@ -32,7 +32,7 @@ from pipeline.artifacts.metadata import DatasetDescription
 from pipeline.data_folder import description_path, image_table_path, run_folder, training_log
 from pipeline.fitting import batches
 from pipeline.images.splitting import alike, hold_out
-from pipeline.pretrained import features, frozen_layers
+from pipeline.pretrained import features
 from pipeline.problem import Problem
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
@@ -41,6 +41,7 @@ from pipeline.statistics.calibration import fit_temperature
 from pipeline.training import fitting, tensorboard_logs, training_state
 from pipeline.training.keras_graph import to_functional
 from pipeline.training.model_file import build, compiled_by_file
+from pipeline.training.phases import PhasedFit, nothing_to_tune
 
 SAY_PROGRESS = 0.2  # seconds between two reports of how far an epoch is
 
@@ -148,23 +149,23 @@ class TrainingJob:
         described = DatasetDescription.beside(Path(job.dataset))
         fitted, held_out = fit_and_validate(Path(job.dataset), split, described, settings)
         model = build(Path(job.model), split["img"].shape[1:], split["class"].shape[1])
-        warnings = compiled_by_file(model, Path(job.model).stem)
-        parts = frozen_layers.parts(model)
-        fit = fitting.Fit(parts[1] if parts else model, settings, len(fitted))
-        self.steps = fit.steps
+        warnings = compiled_by_file(model, Path(job.model).stem) | nothing_to_tune(model, settings)
+        phased = PhasedFit(model, settings, len(fitted))
+        self.steps = phased.fit.steps
         try:
-            resumed = self._resume(fit)
+            resumed = self._resume(phased)
         except (KeyError, TypeError, ValueError):
             # It was kept by a Keras that built this model differently.
             training_state.forget(job.folder)
             return self.train()
-        self._begin(fit, resumed)
+        self._begin(phased.fit, resumed)
         for warning in warnings.values():
             self.report(event="warning", text=warning["text"])
         if job.ended_early:
-            warnings |= ended_early(fit, job.ended_early)
-        elif not fit.run(examples_of(parts, split, self), fitted, held_out, self):
-            return self.report(event="paused", epoch=fit.epochs_done)
+            warnings |= ended_early(phased.fit, job.ended_early)
+        elif not fit_to_the_end(phased, split, fitted, held_out, self):
+            return self.report(event="paused", epoch=phased.fit.epochs_done)
+        fit = phased.fit
         run = {
             **job.description,
             "class_names": class_names(split["class"].shape[1], described.class_names),
@@ -201,13 +202,13 @@ class TrainingJob:
         training_state.save(self.job.folder, self.job.description["key"], epoch + 1, state)
         self.lengths = lengths
 
-    def _resume(self, fit: fitting.Fit) -> bool:
+    def _resume(self, phased: PhasedFit) -> bool:
         """Go back to the last whole epoch of an earlier process, if there is one."""
         try:
             state = training_state.load(self.job.folder, self.job.description["key"])
         except training_state.NothingToResume:
             return False
-        fit.restore(state)
+        phased.restore(state)
         self.lengths, self.before = state["logs"], state["seconds"]
         self.keep_writing(lambda: tensorboard_logs.cut_back(self.logs, self.lengths))
         return True
@@ -252,12 +253,28 @@ class TrainingJob:
         retry_until_disk_works(attempt, lambda text: self.report(event="trouble", text=text))
 
 
+def fit_to_the_end(
+    phased: PhasedFit,
+    split: dict[str, np.ndarray],
+    fitted: np.ndarray,
+    held_out: np.ndarray,
+    training: TrainingJob,
+) -> bool:
+    """Or to where `training` was asked to pause; returns which."""
+
+    def goes_on() -> bool:
+        return not training.pause.is_set()
+
+    def with_features(parts: tuple) -> dict[str, Any]:
+        return examples_of(parts, split, training)
+
+    return phased.run(split, with_features, fitted, held_out, training, goes_on)
+
+
 def examples_of(
-    parts: tuple | None, split: dict[str, np.ndarray], training: TrainingJob
+    parts: tuple, split: dict[str, np.ndarray], training: TrainingJob
 ) -> dict[str, Any]:
-    """The split; where a model has a frozen part, with what that makes of its images in their stead."""
-    if not parts:
-        return split
+    """The split, with what the frozen part of a model makes of its images in their stead."""
     frozen, images, settings = parts[0], split["img"], training.job.settings
     views = batches.view_count(settings)
     folder = Path(training.job.checkpoint).parent.parent / constants.FEATURES

@@ -202,6 +202,8 @@ def test_the_ends_of_each_range_belong_to_it_or_not_as_the_sentence_says(read):
         "epochs": [1, 100_000],
         "batch_size": [1, 65_536],
         "learning_rate": [5e-324, 10],
+        "fine_tune_after": [0, 100_000],
+        "fine_tune_learning_rate": [5e-324, 10],
         "augmentation.shift": [0, 0.5],
         "augmentation.crop": [0, 0.5],
         "label_smoothing": [0, 0.9999],

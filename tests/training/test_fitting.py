@@ -251,7 +251,7 @@ def test_the_state_of_another_run_is_nothing_to_resume(tmp_path):
 
 
 def test_the_rate_warms_up_and_then_falls_as_a_cosine():
-    schedule = fitting._learning_rate(Settings(learning_rate=1.0), 100)
+    schedule = fitting._learning_rate(Settings(), 1.0, 100)
     rates = [float(schedule(step)) for step in range(101)]
     assert max(rates) == pytest.approx(rates[10]) == pytest.approx(1.0)
     assert rates[:11] == sorted(rates[:11])
