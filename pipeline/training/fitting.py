@@ -118,11 +118,6 @@ class Fit(keras.callbacks.Callback):
         waited = self.epochs_done - max(self.best_epoch, self.phase.begin)
         return self.epochs_done >= self.phase.end or (self.phase.patient and waited >= patience)
 
-    def go_on_from(self, earlier: "Fit") -> None:
-        """Take over what came of an earlier phase, whose best weights the model has."""
-        self.history, self.best_epoch = earlier.history, earlier.best_epoch
-        self.best_loss, self.best_weights = earlier.best_loss, self.network.get_weights()
-
     def run(
         self, split: dict, fitted: np.ndarray, held_out: np.ndarray, listener: Listener
     ) -> bool:

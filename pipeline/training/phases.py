@@ -65,8 +65,9 @@ class PhasedFit:
             if not go_on():
                 return False
             earlier = self.fit
-            self._fine_tune()
-            self.fit.go_on_from(earlier)
+            self._fine_tune()  # from the best weights, which the model has now
+            self.fit.history, self.fit.best_epoch = earlier.history, earlier.best_epoch
+            self.fit.best_loss = earlier.best_loss
             del examples, earlier  # which hold features, and these may take much memory
 
 

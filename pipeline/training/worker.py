@@ -169,7 +169,7 @@ class TrainingJob:
             self.report(event="warning", text=warning["text"])
         if job.ended_early:
             warnings |= ended_early(phased.fit, job.ended_early)
-        elif not self._fit(phased, split, fitted, held_out):
+        elif not fit_to_the_end(phased, split, fitted, held_out, self):
             return self.report(event="paused", epoch=phased.fit.epochs_done)
         images, size = (len(fitted), len(held_out)), split["img"].shape[1]
         work = work_done(job.description, settings, self.watch, images, size)
@@ -185,13 +185,6 @@ class TrainingJob:
         model = to_functional(model)
         return self._publish(
             model, phased.fit.history, run, known_of(model, split, fitted, held_out)
-        )
-
-    def _fit(self, phased: PhasedFit, split: dict, *parts: np.ndarray) -> bool:
-        """To the end, or to where it was asked to pause; returns which."""
-        return phased.run(
-            *(split, lambda cut: examples_of(cut, split, self)),
-            *(*parts, self, lambda: not self.pause.is_set()),
         )
 
     def batch_done(self, epoch: int, batch: int) -> None:
@@ -268,6 +261,24 @@ def unless_in_the_way(action: Callable[[], object]) -> None:
         if is_in_the_way(error):
             raise UserError(f"{disk_trouble(error)}, and use --retry-failed.") from None
         raise
+
+
+def fit_to_the_end(
+    phased: PhasedFit,
+    split: dict[str, np.ndarray],
+    fitted: np.ndarray,
+    held_out: np.ndarray,
+    training: TrainingJob,
+) -> bool:
+    """Or to where `training` was asked to pause; returns which."""
+
+    def goes_on() -> bool:
+        return not training.pause.is_set()
+
+    def with_features(parts: tuple) -> dict[str, Any]:
+        return examples_of(parts, split, training)
+
+    return phased.run(split, with_features, fitted, held_out, training, goes_on)
 
 
 def examples_of(
