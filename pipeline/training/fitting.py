@@ -290,7 +290,7 @@ def features(model: object, images: np.ndarray) -> np.ndarray | None:
     calls = [node for nodes in by_depth for node in nodes if node.operation is last]
     if last is None or len(calls) != 1 or len(calls[0].input_tensors) != 1:
         return None
-    found = outputs(keras.Model(graph.inputs, calls[0].input_tensors[0]), images)
+    found = outputs(keras.Model(graph.inputs[0], calls[0].input_tensors[0]), images)
     return found if found.ndim == 2 else found.mean(axis=tuple(range(1, found.ndim - 1)))
 
 
