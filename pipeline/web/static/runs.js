@@ -320,6 +320,9 @@ class Runs {
 
   fill(drawn, row, number, height) {
     const { element, cells } = drawn;
+    const look = [number, height, number === this.now, this.chosen.has(row.key)].join();
+    if (drawn.row === row && drawn.look === look) return; // most of them, while it is scrolled
+    drawn.look = look;
     element.style.transform = `translateY(${number * height}px)`;
     element.setAttribute("aria-rowindex", number + 2);
     element.classList.toggle("now", number === this.now);
