@@ -20,7 +20,8 @@ from bare import bare
 from processes import ROOT, Script
 from tables import QUICK, markdown
 
-from pipeline.training import fitting, model_file, training_state
+from pipeline.keras_models import model_file
+from pipeline.training import fitting, training_state
 
 TRAIN, TEST = (6_000, 2_000) if QUICK else (60_000, 10_000)
 GOALS = (0.9, 0.925)

@@ -23,8 +23,8 @@ import constants
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.safe_pickle import PickleError
-from pipeline.training.keras_graph import to_functional
-from pipeline.training.model_file import build
+from pipeline.keras_models.keras_graph import to_functional
+from pipeline.keras_models.model_file import build
 from prove import Result, model_probes, some
 from testkit import honest_models
 from testkit import pickles as known
@@ -43,7 +43,7 @@ DANGEROUS = (
     *("numpy.testing", "keras", "keras.config", "keras.layers", "keras.models", "keras.saving"),
     *(
         "keras.utils",
-        "pipeline.training.model_file",
+        "pipeline.keras_models.model_file",
         "pipeline.artifacts.safe_pickle",
         "constants",
         "helper",
@@ -276,7 +276,7 @@ def _more_escapes(canary: Path) -> dict[str, Callable[[dict], object]]:
         "vocabulary of numbers": layer("IntegerLookup", vocabulary=path),
         "vocabulary of strings": layer("StringLookup", vocabulary=path, idf_weights=None),
         "class of the pipeline": in_first_layer(
-            module="pipeline.training.model_file", class_name="build", config={"path": path}
+            module="pipeline.keras_models.model_file", class_name="build", config={"path": path}
         ),
         "initializer of another module": layer("Dense", units=2, kernel_initializer=function),
         "regularizer of another module": layer("Dense", units=2, kernel_regularizer=function),

@@ -39,6 +39,7 @@ FLOORS = [
     {"pipeline.pretrained"},
     {"pipeline.images"},
     {"pipeline.fitting"},
+    {"pipeline.keras_models"},
     {"pipeline.tables"},
     {"pipeline.raw_data", "pipeline.training"},
     {"pipeline.analysis"},

@@ -35,6 +35,10 @@ SEVERAL = {
     " tables name images and classes: ",
     " bytes, the most for an archive of its size",
     " bytes, expected ",  # a name that is too long
+    " bytes.\n",
+    " bytes.",  # of limits
+    " bytes at the most.",
+    " characters, at most ",  # too many
     " other runs",  # of more than one
 }
 

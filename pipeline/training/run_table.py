@@ -13,7 +13,7 @@ from pipeline.artifacts.dataset import display_name, display_names
 from pipeline.artifacts.ledger import Entry, LedgerReader
 from pipeline.artifacts.metadata import AnalysisEntry, RunState, TrainingEntry
 from pipeline.data_folder import DataFolder, FileState, run_folder, state_of, training_log
-from pipeline.requests.requested import NOTHING_ASKED, is_cancelled, requested_reader
+from pipeline.requests.requested import NOTHING_ASKED, Requested, is_cancelled, requested_reader
 from pipeline.statistics.class_metrics import GUESSING
 from pipeline.statistics.intervals import accuracy_interval, with_interval
 from pipeline.statistics.spread import Spread, spread_of
@@ -170,23 +170,7 @@ class RunTable:
         run = self._runs[number]
         entry, name = self._training.entries.get(run.key, UNKNOWN), self._name(number)
         asked = self._requested.entries.get(run.key, NOTHING_ASKED)
-        row = Row(
-            name,
-            run.key,
-            run.dataset.name,
-            run.model.name,
-            run.hyperparameters.name,
-            run.model.priority,
-            run.hyperparameters.priority,
-            RunState.WAITING,
-            0,
-            run.hyperparameters.settings.epochs,
-            dataset_name=run.dataset.raw_name,
-            dataset_time=run.dataset.time.isoformat(" ", "microseconds"),
-            requested_priority=asked.priority,
-            hidden=asked.hidden,
-            note=asked.note,
-        )
+        row = as_waiting(run, name, asked)
         self._unfinished.discard(number)
         self._estimates.progress.pop(number, None)
         if entry.state is RunState.FAILED:
@@ -215,6 +199,27 @@ class RunTable:
         self._rows_on[plain].add(number)
         self._rows_on[own].add(number)
         return own if f"{plain}.pkl" in self._checkpoints.names else plain
+
+
+def as_waiting(run: Run, name: str, asked: Requested) -> Row:
+    """The row of a run of which no more is known than what it is and what was asked of it."""
+    return Row(
+        name,
+        run.key,
+        run.dataset.name,
+        run.model.name,
+        run.hyperparameters.name,
+        run.model.priority,
+        run.hyperparameters.priority,
+        RunState.WAITING,
+        0,
+        run.hyperparameters.settings.epochs,
+        dataset_name=run.dataset.raw_name,
+        dataset_time=run.dataset.time.isoformat(" ", "microseconds"),
+        requested_priority=asked.priority,
+        hidden=asked.hidden,
+        note=asked.note,
+    )
 
 
 class FolderNames:

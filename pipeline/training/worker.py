@@ -32,14 +32,14 @@ from pipeline.data_folder import description_path, image_table_path, run_folder,
 from pipeline.fitting import batches
 from pipeline.images.splitting import alike, hold_out
 from pipeline.json_values import table_in
+from pipeline.keras_models.keras_graph import to_functional
+from pipeline.keras_models.model_file import build, compiled_by_file
 from pipeline.pretrained import features
 from pipeline.problem import Problem
 from pipeline.stage import child_processes
 from pipeline.stage.lock import Displaced, LockFile, stay_alone, work_under
 from pipeline.stage.retry import disk_trouble, is_in_the_way, retry_until_disk_works
 from pipeline.training import fitting, tensorboard_logs, training_state
-from pipeline.training.keras_graph import to_functional
-from pipeline.training.model_file import build, compiled_by_file
 from pipeline.training.phases import PhasedFit, nothing_to_tune
 from pipeline.training.run_description import (
     data_of,

@@ -22,6 +22,7 @@ from pipeline.data_folder import DataFolder
 from pipeline.json_values import json_object, list_in, text_in
 from pipeline.raw_data.archives import Names, is_archive, safe_parts
 from pipeline.raw_data.litter import is_litter
+from pipeline.stage.text import count
 from pipeline.tables.file_index import is_image
 
 DATASET, IMAGES = "dataset", "images"
@@ -150,7 +151,7 @@ class Incoming:
                     start += len(chunk)
                     if start > size:
                         upload.part(number).unlink(missing_ok=True)
-                        raise TooMuch(f"More than the {size:,} bytes that were announced came.")
+                        raise TooMuch(f"More came than was announced ({count(size, 'byte')}).")
                     await in_thread(self._take, upload, number, descriptor, chunk, start == size)
             if not size:
                 await in_thread(self._complete, upload, number)
@@ -167,7 +168,7 @@ class Incoming:
             Conflict: it is not whole yet, or the name is taken.
         """
         if needed := upload.needed():
-            raise Conflict(f"{len(needed):,} of {len(upload.files):,} files are not whole yet.")
+            raise Conflict(f"Not whole yet: {len(needed):,} of {count(len(upload.files), 'file')}.")
         target = self._target(upload.sort, upload.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         if upload.sort == IMAGES:
@@ -275,7 +276,7 @@ def opened_part(path: Path, start: int) -> Iterator[int]:
     descriptor = os.open(path, flags, 0o666)
     try:
         if (size := os.fstat(descriptor).st_size) != start:
-            raise Conflict(f"{size:,} bytes of this file are there. Go on from there.")
+            raise Conflict(f"This file has {count(size, 'byte')} so far. Go on from there.")
         yield descriptor
     finally:
         os.close(descriptor)

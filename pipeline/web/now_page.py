@@ -10,6 +10,7 @@ from helper import printable
 from pipeline.artifacts.dataset import display_name
 from pipeline.artifacts.metadata import RunState
 from pipeline.stage.status import Task
+from pipeline.stage.text import count
 from pipeline.training.health import Health
 from pipeline.training.run_table import TO_COME, Row, in_words
 from pipeline.web.frame import TITLE, frame, page_at
@@ -163,7 +164,7 @@ def queue_in_words(rows: tuple[Row, ...], now: datetime) -> str:
     to_come = [row.eta for row in rows if row.state in TO_COME]
     if not to_come:
         failed = f", {states[RunState.FAILED]:,} of them failed" if states[RunState.FAILED] else ""
-        return f"Nothing waits: all {len(rows):,} runs are done{failed}."
+        return f"Nothing waits: {count(len(rows), 'run')} done{failed}."
     said = [f"{states[state]:,} {state}" for state in reversed(TO_COME) if states[state]]
     known = [eta for eta in to_come if eta is not None]
     if len(known) == len(to_come):

@@ -24,6 +24,7 @@ import constants
 from helper import UserError, shown
 from pipeline.json_values import json_object, list_in, text_in
 from pipeline.stage.retry import disk_trouble, is_disk_trouble
+from pipeline.stage.text import count
 from pipeline.uploads.incoming import Conflict, Incoming, TooMuch, Unknown, Upload
 from pipeline.uploads.new_files import put_model
 from pipeline.uploads.predictions import predicted
@@ -102,7 +103,7 @@ class Uploads:
     async def finish(self, key: str) -> JSONResponse:
         upload = await asyncio.to_thread(self.incoming.get, key)
         path = await asyncio.to_thread(self.incoming.finish, upload)
-        log.info("%s: put in by the page (%s files)", shown(path), f"{len(upload.files):,}")
+        log.info("%s: put in by the page (%s)", shown(path), count(len(upload.files), "file"))
         return JSONResponse({"name": path.name, "path": shown(path)})
 
     async def prediction(self, name: str) -> JSONResponse:

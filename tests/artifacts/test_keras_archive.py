@@ -17,8 +17,8 @@ from pipeline.artifacts.dataset import load_split
 from pipeline.artifacts.keras_archive import NotAllowed
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.safe_pickle import PickleError
+from pipeline.keras_models.keras_graph import to_functional
 from pipeline.training import training_state
-from pipeline.training.keras_graph import to_functional
 from testkit import hostile_models
 from testkit.checkpoints import tiny_model
 from testkit.honest_models import of_backbone, of_layers, of_operations

@@ -13,8 +13,8 @@ from helper import UserError
 from pipeline.export import model_formats
 from pipeline.export.example_file import FITS, LIBRARIES, example_file
 from pipeline.export.model_formats import FORMATS, converted, in_float32
-from pipeline.training.keras_graph import to_functional
-from pipeline.training.model_file import build
+from pipeline.keras_models.keras_graph import to_functional
+from pipeline.keras_models.model_file import build
 from testkit import honest_models
 from testkit.checkpoints import keras, tiny_model
 

@@ -11,7 +11,7 @@ from helper import UserError
 from models import efficientnet_lite0
 from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.keras_import import import_keras
-from pipeline.training.model_file import build
+from pipeline.keras_models.model_file import build
 
 pytestmark = pytest.mark.slow
 

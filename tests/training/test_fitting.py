@@ -8,9 +8,9 @@ from helper import UserError
 from pipeline.artifacts.hyperparameters import SETTINGS, Settings
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.fitting.batches import Batches, balanced_weights
+from pipeline.keras_models.keras_graph import to_functional
+from pipeline.keras_models.model_file import build, compiled_by_file
 from pipeline.training import fitting, training_state
-from pipeline.training.keras_graph import to_functional
-from pipeline.training.model_file import build, compiled_by_file
 
 pytestmark = pytest.mark.slow
 

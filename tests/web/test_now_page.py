@@ -29,7 +29,7 @@ def rows(**counts):
         ({"running": 2, "waiting": 14}, "2 running, 14 waiting, done about 14:46"),
         ({"waiting": 1, "analyzed": 3}, "1 waiting, done about 14:31"),
         ({"running": 1000}, "1,000 running, done about 2026-11-28 07:10"),
-        ({"analyzed": 3, "failed": 1}, "Nothing waits: all 4 runs are done, 1 of them failed."),
+        ({"analyzed": 3, "failed": 1}, "Nothing waits: 4 runs done, 1 of them failed."),
         (
             {},
             "Nothing is here yet. Put in a folder of pictures, with a folder in it for each class.",

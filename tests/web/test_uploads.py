@@ -128,7 +128,7 @@ def test_what_is_not_whole_does_not_get_its_name(client, data):
     client.put(f"/api/uploads/{key}/0", content=PETS["cats/0.png"])
     assert error_of(client.post(f"/api/uploads/{key}/finish")) == (
         409,
-        "7 of 8 files are not whole yet.",
+        "Not whole yet: 7 of 8 files.",
     )
     assert list((data / "raw_dataset").iterdir()) == []
 

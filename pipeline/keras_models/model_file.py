@@ -15,8 +15,8 @@ from helper import UserError, printable, read_file
 from pipeline.artifacts import keras_archive, safe_pickle
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.fitting import probabilities
+from pipeline.keras_models.keras_graph import has_own_classes, to_functional
 from pipeline.problem import Problem
-from pipeline.training.keras_graph import has_own_classes, to_functional
 
 OWN_WAYS = ("fit", "train_step", "compute_loss")
 

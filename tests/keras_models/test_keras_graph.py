@@ -14,9 +14,9 @@ from pipeline.artifacts import safe_pickle
 from pipeline.artifacts.hyperparameters import Settings
 from pipeline.artifacts.keras_import import import_keras
 from pipeline.artifacts.metadata import read_json
+from pipeline.keras_models.keras_graph import has_own_classes, to_functional
+from pipeline.keras_models.model_file import build
 from pipeline.training import fitting
-from pipeline.training.keras_graph import has_own_classes, to_functional
-from pipeline.training.model_file import build
 from testkit.raw_datasets import make_raw_dataset
 
 pytestmark = pytest.mark.slow

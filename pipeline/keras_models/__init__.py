@@ -1,0 +1,1 @@
+"""The model that a file in models/ describes, as Keras can keep it."""
