@@ -133,6 +133,7 @@ def test_what_was_read_before_the_folder_was_replaced_is_not_published_after(dat
         "new_images",
         "predictions",
         "raw_dataset",
+        "requests",
     ]
     assert names_in(data / "dataset") == []
 
