@@ -263,7 +263,7 @@ def test_the_rate_warms_up_and_then_falls_as_a_cosine():
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
 def test_a_run_of_few_steps_learns_from_the_first(steps):
-    assert float(fitting._learning_rate(Settings(learning_rate=1.0), steps)(0)) == 1
+    assert float(fitting._learning_rate(Settings(), 1.0, steps)(0)) == 1
 
 
 def test_balanced_classes_count_alike_in_the_loss_and_in_no_accuracy():

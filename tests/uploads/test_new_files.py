@@ -15,7 +15,7 @@ def test_a_set_says_what_differs_and_is_read_back(tmp_path):
         "learning_rate = 0.0005",
         'augmentation.flip = "horizontal"',
     ]
-    assert read_hyperparameters(path) == Settings.of(values)
+    assert read_hyperparameters(path) == {"": Settings.of(values)}
     assert [file.name for file in tmp_path.iterdir()] == ["mine.toml"]
 
 
@@ -26,7 +26,7 @@ def test_each_setting_is_read_back_as_it_was_given(tmp_path):
         if key not in ("label_smoothing", "validation_split", "augmentation.shift", "augmentation.crop")
     }  # fmt: skip
     other |= {"label_smoothing": 1e-05, "validation_split": 0.25, "augmentation.shift": 0.5}
-    assert read_hyperparameters(put_set(tmp_path, "all", other)) == Settings.of(other)
+    assert read_hyperparameters(put_set(tmp_path, "all", other)) == {"": Settings.of(other)}
 
 
 def test_a_set_is_never_put_over_another(tmp_path):
