@@ -176,13 +176,12 @@ class Progress:
         self.epoch, self.bar, self.since = 0, None, now()
         self.step = self.first_step = 0
         self.steps: int | None = None  # not known before it is fitted
-        self.began = 0.0  # fitting, in this process
+        self.began: float | None = None  # when the first step was done in this process
 
     def show(self, report: dict) -> None:
         if report["event"] == "fitting":
             self.epoch, done = report["epoch"], report["epoch"] * report["steps"]
-            self.steps, self.began = report["steps"] * report["epochs"], time.monotonic()
-            self.step = self.first_step = done
+            self.steps, self.step = report["steps"] * report["epochs"], done
             self.bar = progress_bar(self.steps, "training", " steps", done)
             if done:
                 log.info("%s: goes on after epoch %d of %d", self.title, self.epoch, self.epochs)
@@ -194,7 +193,7 @@ class Progress:
             self._advance(report)
 
     def _advance(self, report: dict) -> None:
-        if self.step == self.first_step < report["step"]:
+        if self.began is None and report["step"] > self.step:
             # What comes before the first step is in the pace of none: a frozen part, graphs.
             self.began, self.first_step = time.monotonic(), report["step"]
         self.step = report["step"]
@@ -216,7 +215,7 @@ class Progress:
     def task(self) -> Task:
         """The same in numbers. A training that is stopped early ends before its `eta`."""
         eta = None
-        if self.steps is not None:
+        if self.steps is not None and self.began is not None:
             eta = seconds_left(self.began, self.step - self.first_step, self.steps - self.step)
         return Task(
             self.name, self.since, self.step, self.steps, self._current_epoch(), self.epochs, eta

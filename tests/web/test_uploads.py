@@ -111,14 +111,14 @@ def test_what_begins_elsewhere_than_where_it_stopped_is_not_taken(client):
     key = begin(client).json()["key"]
     client.put(f"/api/uploads/{key}/0", content=b"12345")
     status, text = error_of(client.put(f"/api/uploads/{key}/0?start=3", content=b"45"))
-    assert (status, text) == (409, "5 bytes of this file are there. Go on from there.")
+    assert (status, text) == (409, "This file has 5 bytes so far. Go on from there.")
 
 
 def test_bytes_are_counted_whatever_was_announced(client, data):
     key = begin(client).json()["key"]
     status, text = error_of(client.put(f"/api/uploads/{key}/0", content=b"x" * 100_000))
     assert status == 413
-    assert text == f"More than the {len(PETS['cats/0.png'])} bytes that were announced came."
+    assert text == f"More came than was announced ({len(PETS['cats/0.png'])} bytes)."
     assert client.get(f"/api/uploads/{key}").json()["needed"][0] == [0, 0]
     assert content_of(data / "raw_dataset") == {}
 
