@@ -22,7 +22,7 @@ from pipeline.training import training_state
 RECORDS = (constants.INGESTION_RECORD, constants.TRAINING_RECORD, constants.ANALYSIS_RECORD)
 RESULTS = (constants.DATASETS, constants.CHECKPOINTS, constants.RESULTS)
 # What is never the same twice, or follows from what is.
-TRANSIENT_ERRNOS = {"fingerprint", "seconds", "sha256", "checkpoint_sha256"}
+DIFFERENT_EACH_TIME = {"fingerprint", "seconds", "durations", "sha256", "checkpoint_sha256"}
 PLACE = re.compile(r"/\S*/(template|undisturbed|work)/data")  # as prove.scenes names them
 DAMAGED = "damaged: "
 
@@ -180,7 +180,9 @@ def _curves(path: Path) -> list:
 def plain(value: object) -> object:
     """`value` without what passes and without the folder it lies in."""
     if isinstance(value, dict):
-        return {plain(key): plain(one) for key, one in value.items() if key not in TRANSIENT_ERRNOS}
+        return {
+            plain(key): plain(one) for key, one in value.items() if key not in DIFFERENT_EACH_TIME
+        }
     if isinstance(value, list):
         return [plain(one) for one in value]
     return PLACE.sub("", value) if isinstance(value, str) else value

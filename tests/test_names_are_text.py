@@ -182,9 +182,10 @@ def test_each_picture_shows_all_within_its_margins(chain):
 def test_tensorboard_reads_the_names(chain):
     checkpoints = chain[0] / "model_checkpoints"
     folders = [path.parent for path in checkpoints.glob("*/logs/*.pipeline")]
+    parts = ("", "train", "validation", "test")
     found = EventMultiplexer().AddRunsFromDirectory(str(checkpoints)).Runs()
     logs = [folder.relative_to(checkpoints) for folder in folders]
-    assert set(found) == {str(log / part) for log in logs for part in ("", "train", "validation")}
+    assert set(found) == {str(log / part) for log in logs for part in parts}
     assert len(folders) == 2
     for folder in folders:
         events = EventAccumulator(str(folder))

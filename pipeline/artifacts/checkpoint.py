@@ -66,7 +66,16 @@ def run_in(checkpoint: dict) -> dict:
     warnings = table_in(said, "warnings")
     described = {kind: scalars_in(warnings, kind) for kind in warnings}
     run["warnings"] = described if "warnings" in said else None
+    run["work"] = _work_in(said) or None
     return {name: value for name, value in run.items() if value is not None}
+
+
+def _work_in(run: dict) -> dict:
+    work = table_in(run, "work")
+    if work:
+        early = work.get("ended_early") is True
+        work = {"ended_early": early, "durations": scalars_in(work, "durations")}
+    return {**scalars_in(run, "work"), **work}
 
 
 def _input_in(run: dict) -> dict:

@@ -161,7 +161,7 @@ class RunRequests:
         if not asked.end:
             return False
         folder = run_folder(data.checkpoint(run.name_in(data.checkpoints)))
-        return is_cancelled(asked, training_state.epochs_done(folder, run.key))
+        return is_cancelled(asked, training_state.progress(folder, run.key).epochs)
 
     def has_stopped(self, run: Run) -> None:
         """It is trained, as far as it got: if its checkpoint is deleted, it is trained as any other."""
