@@ -181,8 +181,9 @@ def test_what_is_killed_under_make_run_is_started_again(make_run, data):
     make_raw_dataset(data / "raw_dataset" / "colours")
     honcho.wait_for("ingested as dataset")
     honcho.end(signal.SIGINT)
-    stopped = [line.split()[1] for line in honcho.lines if line.endswith("| stopped")]
-    assert sorted(stopped) == ["analysis.1", "ingestion.1", "prediction.1", "training.1", "web.1"]
+    # honcho kills whatever is still there 5 s after the first one ended: on a busy machine, the page.
+    stopped = {line.split()[1] for line in honcho.lines if "| stopped" in line} - {"web.1"}
+    assert stopped == {"analysis.1", "ingestion.1", "prediction.1", "training.1"}
     assert make_run.pipe.read() == ""
 
 
