@@ -14,11 +14,10 @@ if __name__ == "__main__":
 
 import argparse
 import sys
-from pathlib import Path
 
-import constants
 from pipeline.export.exporting import export
 from pipeline.export.model_formats import FORMATS
+from pipeline.stage.options import add_data_folder
 from pipeline.stage.terminal import run_script
 
 
@@ -45,13 +44,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         required=True,
         help="keras and savedmodel need nothing else; for the others: requirements-export.txt",
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=constants.DATA,
-        metavar="DIR",
-        help="the data folder (default: data)",
-    )
+    add_data_folder(parser)
     options = parser.parse_args(arguments)
     options.run = options.run.removesuffix(".pkl")
     return options

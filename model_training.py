@@ -15,14 +15,13 @@ if __name__ == "__main__":
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 import constants
 from helper import shown
 from pipeline.data_folder import DataFolder
 from pipeline.stage.folder_watch import FolderWatch
 from pipeline.stage.log_lines import log
-from pipeline.stage.options import stage_parser
+from pipeline.stage.options import add_product_folders, stage_parser
 from pipeline.stage.process import Stage, run_stage
 from pipeline.stage.terminal import run_script
 from pipeline.training.local_workers import LocalWorkers
@@ -37,20 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
-    parser.add_argument(
-        "--models-folder",
-        type=Path,
-        default=constants.MODELS,
-        metavar="DIR",
-        help="where the models are (default: models)",
-    )
-    parser.add_argument(
-        "--hyperparameters-folder",
-        type=Path,
-        default=constants.HYPERPARAMETERS,
-        metavar="DIR",
-        help="where the hyperparameter sets are (default: hyperparameters)",
-    )
+    add_product_folders(parser)
     for name, what in (("--models", "models"), ("--hyperparameters", "hyperparameter sets")):
         parser.add_argument(
             name, type=names, metavar="A,B", help=f"train only these {what} (default: all)"

@@ -20,14 +20,13 @@ import sys
 import time
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 
-import constants
 from helper import UserError, printable, shown
 from pipeline.data_folder import DataFolder
 from pipeline.requests.request import Action, write_request
 from pipeline.requests.requested import why_refused
 from pipeline.stage.lock import StageLock
+from pipeline.stage.options import add_data_folder, add_product_folders
 from pipeline.stage.process import Stage
 from pipeline.stage.terminal import run_script
 from pipeline.training import health, run_table
@@ -87,17 +86,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    folders = (
-        ("--data", constants.DATA, "the data folder (default: data)"),
-        ("--models-folder", constants.MODELS, "where the models are (default: models)"),
-        (
-            "--hyperparameters-folder",
-            constants.HYPERPARAMETERS,
-            "where the hyperparameter sets are (default: hyperparameters)",
-        ),
-    )
-    for name, default, what in folders:
-        add(name, type=Path, default=default, metavar="DIR", help=what)
+    add_data_folder(parser)
+    add_product_folders(parser)
     add(
         "--health",
         action="store_true",

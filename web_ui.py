@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import constants
+from pipeline.stage.options import add_data_folder, add_product_folders
 from pipeline.stage.terminal import run_script
 
 
@@ -34,17 +35,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    folders = (
-        ("--data", constants.DATA, "the data folder (default: data)"),
-        ("--models-folder", constants.MODELS, "where the models are (default: models)"),
-        (
-            "--hyperparameters-folder",
-            constants.HYPERPARAMETERS,
-            "where the hyperparameter sets are (default: hyperparameters)",
-        ),
-    )
-    for name, default, what in folders:
-        add(name, type=Path, default=default, metavar="DIR", help=what)
+    add_data_folder(parser)
+    add_product_folders(parser)
     add(
         "--host",
         default=constants.WEB_HOST,

@@ -1,4 +1,4 @@
-"""The options that all stages share."""
+"""The options that several scripts share."""
 
 import argparse
 from pathlib import Path
@@ -13,13 +13,7 @@ def stage_parser(documentation: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=constants.DATA,
-        metavar="DIR",
-        help="the data folder (default: data)",
-    )
+    add_data_folder(parser)
     parser.add_argument("--once", action="store_true", help="do what is waiting, then stop")
     parser.add_argument(
         "--poll",
@@ -32,6 +26,22 @@ def stage_parser(documentation: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=constants.VERSION)
     return parser
+
+
+def add_data_folder(parser: argparse.ArgumentParser) -> None:
+    _add_folder(parser, "--data", constants.DATA, "the data folder (default: data)")
+
+
+def add_product_folders(parser: argparse.ArgumentParser) -> None:
+    """Where the models and the hyperparameter sets are that every dataset is multiplied with."""
+    models, sets = constants.MODELS, constants.HYPERPARAMETERS
+    _add_folder(parser, "--models-folder", models, "where the models are (default: models)")
+    meaning = "where the hyperparameter sets are (default: hyperparameters)"
+    _add_folder(parser, "--hyperparameters-folder", sets, meaning)
+
+
+def _add_folder(parser: argparse.ArgumentParser, name: str, default: Path, meaning: str) -> None:
+    parser.add_argument(name, type=Path, default=default, metavar="DIR", help=meaning)
 
 
 def add_settle(parser: argparse.ArgumentParser, meaning: str) -> None:
