@@ -214,10 +214,14 @@ def when_done(
     if not (is_live or running):
         when = f"{'' if about == 'about' else 'not before '}{in_words(seconds)} after training is started"
     else:
-        end = now + timedelta(seconds=seconds)
-        same_day = end.date() == now.date()
-        when = f"{about} {end:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}}"
+        when = f"{about} {clock(now, seconds)}"
     return ", ".join([*counts, f"done {when}"])
+
+
+def clock(now: datetime, seconds: float) -> str:
+    """The time of day in so many seconds, with the day where it is not this one."""
+    then = now + timedelta(seconds=min(seconds, 10**9))
+    return then.strftime("%H:%M" if then.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
 def in_words(seconds: float) -> str:

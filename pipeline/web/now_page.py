@@ -1,7 +1,7 @@
 """Now: which stages live, what each does, what waits, what is wrong."""
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from fastapi import FastAPI
 from nicegui import ui
@@ -13,6 +13,7 @@ from pipeline.stage.status import Task
 from pipeline.stage.text import count
 from pipeline.training.health import Health
 from pipeline.training.run_table import TO_COME, Row, in_words
+from pipeline.training.time_left import clock
 from pipeline.web.frame import TITLE, frame, page_at
 from pipeline.web.live import Snapshot
 from pipeline.web.parts import StateMark, SteadyList, heading
@@ -170,12 +171,6 @@ def queue_in_words(rows: tuple[Row, ...], now: datetime) -> str:
     if len(known) == len(to_come):
         said.append(f"done about {clock(now, max(known))}")
     return ", ".join(said)
-
-
-def clock(now: datetime, seconds: float) -> str:
-    """The time of day in so many seconds, with the day where it is not this one."""
-    then = now + timedelta(seconds=min(seconds, 10**9))
-    return then.strftime("%H:%M" if then.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
 def doing_in_words(health: Health) -> str:

@@ -136,6 +136,10 @@ def test_when_all_is_done_is_said_in_words(waiting, running, is_live, text):
     assert when_done(waiting, running, is_live, NOON) == text
 
 
+def test_an_end_beyond_any_calendar_is_said_and_is_no_fault():
+    assert when_done([1e300], [], True, NOON).startswith("1 waiting, done about 20")
+
+
 def test_the_first_steps_belong_to_the_start_and_the_pass_to_none_of_both(monkeypatch):
     clock = itertools.count(0, 1)
     monkeypatch.setattr(time_left.time, "monotonic", lambda: next(clock))
