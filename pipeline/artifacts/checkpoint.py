@@ -72,10 +72,10 @@ def run_in(checkpoint: dict) -> dict:
 
 def _work_in(run: dict) -> dict:
     work = table_in(run, "work")
-    if work:
-        early = work.get("ended_early") is True
-        work = {"ended_early": early, "durations": scalars_in(work, "durations")}
-    return {**scalars_in(run, "work"), **work}
+    if not work:
+        return {}
+    early, durations = work.get("ended_early") is True, scalars_in(work, "durations")
+    return {**scalars_in(run, "work"), "ended_early": early, "durations": durations}
 
 
 def _input_in(run: dict) -> dict:

@@ -39,6 +39,13 @@ def _sender_of(path: Path) -> Callable[[], FileResponse]:
     return send
 
 
+def draw_by_script(name: str) -> None:
+    """Leave what is in this part of the page to `static/<name>.js`, with `static/<name>.css`."""
+    ui.add_head_html(f'<link rel="stylesheet" href="/static/{name}.css">')
+    ui.add_body_html(f'<script type="module" src="/static/{name}.js"></script>')
+    ui.html(f'<div id="{name}"></div>', sanitize=False)
+
+
 @contextmanager
 def frame(title: str, site: Site) -> Iterator[None]:
     """Draw the page called `title`; what the block makes lies in its main part."""

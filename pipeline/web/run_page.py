@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse, JSONResponse
-from nicegui import ui
 
 import constants
 from helper import UserError, open_regular, read_file
@@ -30,7 +29,7 @@ from pipeline.data_folder import (
 )
 from pipeline.json_values import list_in, number_in, scalars_in, table_in, text_in
 from pipeline.training.run_table import Row
-from pipeline.web.frame import frame, page_at
+from pipeline.web.frame import draw_by_script, frame, page_at
 from pipeline.web.web_site import Site
 
 MOST_PREDICTIONS = 20_000  # that a browser is sent; of more, the wrong ones first
@@ -47,9 +46,7 @@ def register(app: FastAPI, site: Site) -> None:
     @page_at(app, "/run")
     def run_page() -> None:
         with frame("Run", site):
-            ui.add_head_html('<link rel="stylesheet" href="/static/run.css">')
-            ui.add_body_html('<script type="module" src="/static/run.js"></script>')
-            ui.html('<div id="run"></div>', sanitize=False)
+            draw_by_script("run")
 
     @app.get("/api/run")
     async def run(key: str = "") -> Response:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from nicegui import ui
 
 import constants
 from helper import read_file
@@ -23,7 +22,7 @@ from pipeline.json_values import json_object, list_in, text_in, texts_in
 from pipeline.requests.request import Action, BadRequest, write_request
 from pipeline.requests.requested import why_refused
 from pipeline.training.run_table import Row
-from pipeline.web.frame import frame, page_at
+from pipeline.web.frame import draw_by_script, frame, page_at
 from pipeline.web.web_site import Site
 
 ANSWER_WITHIN = 2.5  # seconds; a training stage that runs carries out what is asked within one
@@ -52,9 +51,7 @@ def register(app: FastAPI, site: Site) -> None:
     @page_at(app, "/runs")
     def runs_page() -> None:
         with frame("Runs", site):
-            ui.add_head_html('<link rel="stylesheet" href="/static/runs.css">')
-            ui.add_body_html('<script type="module" src="/static/runs.js"></script>')
-            ui.html('<div id="runs"></div>', sanitize=False)
+            draw_by_script("runs")
 
     @app.get("/api/runs")
     async def rows(since: int = 0, feed_id: str = "") -> Response:

@@ -5,20 +5,11 @@ from PIL import Image
 
 from pipeline.stage.lock import StageLock
 from pipeline.stage.status import Status, Task
-from testkit.browser import chromium, program
 from testkit.processes import patience
 
 pytestmark = pytest.mark.slow
 
 HOSTILE = "<img src=x onerror=window.hit=1>"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not program():
-        pytest.skip("no browser is here. Install one: sudo apt-get install chromium.")
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

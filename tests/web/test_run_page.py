@@ -15,7 +15,6 @@ from pipeline.training.run_queue import RunQueue
 from pipeline.web import run_page
 from pipeline.web.run_page import about, files_of, row_of
 from pipeline.web.web_site import Site
-from testkit.browser import chromium, program
 from testkit.processes import patience
 
 pytestmark = pytest.mark.slow
@@ -162,14 +161,6 @@ def test_whatever_the_report_and_the_predictions_are_it_is_told(site, content):
     ):
         path.write_bytes(content)
         json.dumps(about(site, row), allow_nan=False)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not program():
-        pytest.skip("no browser is here. Install one: sudo apt-get install chromium.")
-    with chromium() as started:
-        yield started
 
 
 def test_it_is_looked_at_in_a_browser(browser, site, start, tmp_path):

@@ -12,7 +12,6 @@ from pipeline.training.scheduler import RunRequests, TrainingRecord
 from pipeline.web import runs_page
 from pipeline.web.runs_page import FIELDS, RowFeed
 from pipeline.web.web_site import Site
-from testkit.browser import chromium, program
 from testkit.processes import patience
 from testkit.products import make_product
 
@@ -126,14 +125,6 @@ def test_the_fields_are_those_that_the_table_reads():
     script = (Path(runs_page.__file__).parent / "static" / "runs.js").read_text()
     used = {name for name in FIELDS if f"row.{name}" in script}
     assert used >= {*FIELDS} - {"name", "time"}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not program():
-        pytest.skip("no browser is here. Install one: sudo apt-get install chromium.")
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture
